@@ -66,6 +66,9 @@ class ObservedContainer:
     """Volume name, else source path, of each mount."""
     local_volumes: int = 0
     networks: tuple[str, ...] = ()
+    stopped_by_hand: bool = False
+    """The Engine announced that somebody other than Moored stopped or killed it since it last
+    started. Only known while the observer listens."""
     inspect_blob: bytes = field(default=b"", repr=False)
     """zlib-compressed JSON of `GET /containers/{id}/json`."""
 
