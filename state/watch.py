@@ -12,7 +12,7 @@ before they look, so no change is missed:
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -41,9 +41,13 @@ class Watch:
 
     def __init__(self) -> None:
         self._waiters: dict[Topic, set[Changed]] = {}
+        self._listeners: list[tuple[Topic, Callable[[Topic], None]]] = []
 
     def notify(self, topic: Topic) -> None:
         """Wake the waiters of `topic` and of each prefix of it."""
+        for prefix, listener in tuple(self._listeners):
+            if topic[: len(prefix)] == prefix:
+                listener(topic)
         for length in range(len(topic), -1, -1):
             for waiter in self._waiters.get(topic[:length], ()):
                 waiter.set()
@@ -63,3 +67,16 @@ class Watch:
                     waiters.discard(changed)
                     if not waiters:
                         del self._waiters[topic]
+
+    @contextmanager
+    def listen(self, prefix: Topic, listener: Callable[[Topic], None]) -> Iterator[None]:
+        """Call `listener` with each topic below `prefix`, at once and in the notifier's task.
+
+        For those who must know *what* changed, such as a work queue; it must not block.
+        """
+        entry = (prefix, listener)
+        self._listeners.append(entry)
+        try:
+            yield
+        finally:
+            self._listeners.remove(entry)
