@@ -168,6 +168,9 @@ class ObservedProject:
     """For each image reference the project uses: what it resolves to locally."""
     foreign_names: Mapping[str, str] = field(default_factory=dict)
     """Container names the project wants that a container outside it holds -> its id."""
+    network_users: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Network id -> names of running containers outside the project that are attached to it:
+    such a network is never taken away from them."""
 
 
 class ObservedContext:

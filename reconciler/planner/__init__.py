@@ -1,0 +1,51 @@
+"""The pure core: what is desired and what is observed in, a plan out; no I/O.
+
+Deciding (each raises nothing but `PlanError`, and that before anything is touched):
+
+    plan(desired, observed) -> Plan
+    plan_down(key, observed, *, project, volumes, images, orphans=True, timeout=None) -> Plan
+    plan_start(key, observed, *, timeout=None) -> Plan
+    plan_stop(key, observed, *, timeout=None) -> Plan
+    plan_restart(key, observed, *, timeout=None) -> Plan
+    readiness(desired, observed) -> Readiness
+
+Mapping, called by the executor at the moment it acts:
+
+    container_spec(desired, service, number, *, name=None, engine, references={}, peers={},
+                   image=None, inherit=None) -> ContainerSpec
+    file_content(desired, item: InjectedFile) -> bytes
+    hook_specs(desired, service, *, container_id, engine, references={}, peers={}) -> tuple[HookSpec, ...]
+    post_start(desired, service) -> tuple[ExecSpec, ...];  pre_stop(desired, service) -> tuple[ExecSpec, ...]
+    network_body(project, key, engine) -> Json;  volume_body(desired, key) -> Json
+    build_request(desired, service) -> BuildRequest
+
+Showing: `describe(plan) -> str`, `as_json(plan) -> Json`.
+
+What `Action.params` hold (JSON; `container` is always a full id, absent for a container that
+an earlier action of the plan creates: then `Action.target`, its final name, identifies it):
+
+    pull-image         target = reference; platform, if_changed (ask the registry for the
+                       digest first, pull only if another), optional
+    build-image        target = reference; the request is build_request(desired, service)
+    create-network     network = key;  remove-network   network_id
+    create-volume      volume = key;   remove-volume    (target = name), optional
+    create-container   number, references {service: container name}, peers
+    replace-container  container = the old one, number, temporary_name, references, peers,
+                       inherit (keep anonymous volumes), pre_stop, timeout
+    update-container   container, update = body of POST /containers/{id}/update
+    rename-container   container
+    connect-network    container, network (name), endpoint;  disconnect-network  container, network, force
+    start-container    container?, post_start, inject, acknowledge?
+    stop-container     container, timeout, pre_stop
+    restart-container  container, timeout, pre_stop, post_start
+    unpause-container  container
+    signal-container   container, signal, inject = content keys to copy in again first, acknowledge
+    remove-container   container, volumes (its anonymous ones too)
+    remove-image       (target = id or reference), optional
+    run-hook           index; target = the service container that lends its volumes, references, peers
+    wait-service       target = service; condition, containers = names, timeout, optional
+
+`references` name the containers whose ids `service:` namespaces and `volumes_from` need: the
+executor turns names into ids before it calls `container_spec`. `peers` are the containers of
+linked services as `{service: [[name, number], ...]}`, to be handed on as they are.
+"""

@@ -47,6 +47,9 @@ class Policy:
     build_pull: bool = False
     build_args: Mapping[str, str] = field(default_factory=dict)
     drift: DriftPolicy = DriftPolicy.CORRECT
+    retry_failed: bool = False
+    """Run containers again that ended by themselves with an error and have no restart policy:
+    true for a new revision or an explicit call, false for a mere look again."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class DesiredStack:
     """Service -> what it uses (`bind:/etc/app.conf`, `config:NAME`, `secret:NAME`,
     `build`) -> content digest. Written into the label `io.moored.content` as JSON and
     compared with it: a changed digest recreates the users, with the key in the reason."""
+    acknowledged_content: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Container id -> content key -> digest that this container was told of without being
+    recreated (`cd.doco.deployment.recreate.ignore.signal`): its label keeps the old digest for
+    life. Whoever carries a plan out merges `params["acknowledge"]` of each action that ended
+    well into the entry of `params["container"]`, durably, and drops ids that are gone."""
 
 
 class ActionKind(StrEnum):
@@ -97,7 +105,11 @@ class ActionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One step. `params` is JSON and holds no secret value."""
+    """One step. `params` is JSON and holds no secret value.
+
+    `params["optional"]` true: its failure, or that of what it needs, fails nothing else; it
+    then counts as ended, and who needs it goes on.
+    """
 
     id: str
     """Unique in its plan and the same in every plan for the same situation, for example
@@ -127,6 +139,9 @@ class Plan:
     actions: tuple[Action, ...] = ()
     blocked: tuple[Blocked, ...] = ()
     warnings: tuple[str, ...] = ()
+    partial: bool = False
+    """These actions only prepare (images): carry them out, observe again, plan again. The rest
+    cannot be decided before, for it depends on what the images turn out to be."""
 
     @property
     def empty(self) -> bool:
