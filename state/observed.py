@@ -143,6 +143,8 @@ class EngineFacts:
     cgroup_version: str = "1"
     swarm_manager: bool = False
     security_options: tuple[str, ...] = ()
+    logging_driver: str = "json-file"
+    """What a container without `logging` gets (`LoggingDriver` of `GET /info`)."""
 
     def supports(self, api_version: str) -> bool:
         """Whether the Engine's API is at least `api_version`."""
@@ -194,25 +196,79 @@ class ObservedContext:
         self.volumes: dict[str, ObservedVolume] = {}
         self.images: dict[str, ObservedImage | None] = {}
         """By reference as asked for; a tag event drops the references it may concern."""
+        self.stopped_by_hand: set[str] = set()
+        """Ids of the containers that somebody other than Moored stopped since they last started."""
         self._projects: dict[str, set[str]] = {}
+        self._asked: dict[str, float] = {}
 
-    def put_container(self, container: ObservedContainer) -> None:
-        """Insert or replace a container and wake the waiters of its project."""
+    def put_container(self, container: ObservedContainer, asked_at: float = 0.0) -> None:
+        """Insert or replace a container and wake the waiters of its project.
+
+        `asked_at` (a monotonic clock) is when the Engine was asked: of two answers that
+        overtook each other the one asked for earlier is dropped, as is one about a
+        container that was gone in between. A record equal to the known one wakes nobody.
+        """
+        if asked_at < self._asked.get(container.id, 0.0):
+            return
+        self._asked[container.id] = asked_at
+        known = self.containers.get(container.id)
+        if known == container:
+            return
+        if known is not None and known.project != container.project:
+            self._leave(known)
         self.containers[container.id] = container
         self._projects.setdefault(container.project, set()).add(container.id)
         self.watch.notify(("observed", self.name, container.project))
 
-    def drop_container(self, container_id: str) -> None:
-        """Forget a container that is gone."""
-        container = self.containers.pop(container_id, None)
-        if container is None:
+    def drop_container(self, container_id: str, asked_at: float = 0.0) -> None:
+        """Forget a container that is gone (`asked_at` as in `put_container`)."""
+        if asked_at < self._asked.get(container_id, 0.0):
             return
+        self._asked[container_id] = asked_at
+        self.stopped_by_hand.discard(container_id)
+        container = self.containers.pop(container_id, None)
+        if container is not None:
+            self._leave(container)
+            self.watch.notify(("observed", self.name, container.project))
+
+    def keep_containers(self, listed: set[str], asked_at: float) -> None:
+        """Forget each container that a complete list, asked for at `asked_at`, does not name."""
+        for container_id in [known for known in self.containers if known not in listed]:
+            self.drop_container(container_id, asked_at)
+        self._asked = {
+            container_id: at
+            for container_id, at in self._asked.items()
+            if container_id in self.containers or at >= asked_at
+        }
+
+    def put_network(self, network: ObservedNetwork) -> None:
+        """Insert or replace a network (kept by its id)."""
+        if self.networks.get(network.id) != network:
+            self.networks[network.id] = network
+            self.watch.notify(("observed", self.name, network.labels.get(LABEL_PROJECT, "")))
+
+    def drop_network(self, network_id: str) -> None:
+        network = self.networks.pop(network_id, None)
+        if network is not None:
+            self.watch.notify(("observed", self.name, network.labels.get(LABEL_PROJECT, "")))
+
+    def put_volume(self, volume: ObservedVolume) -> None:
+        """Insert or replace a volume (kept by its name)."""
+        if self.volumes.get(volume.name) != volume:
+            self.volumes[volume.name] = volume
+            self.watch.notify(("observed", self.name, volume.labels.get(LABEL_PROJECT, "")))
+
+    def drop_volume(self, name: str) -> None:
+        volume = self.volumes.pop(name, None)
+        if volume is not None:
+            self.watch.notify(("observed", self.name, volume.labels.get(LABEL_PROJECT, "")))
+
+    def _leave(self, container: ObservedContainer) -> None:
         members = self._projects.get(container.project)
         if members is not None:
-            members.discard(container_id)
+            members.discard(container.id)
             if not members:
                 del self._projects[container.project]
-        self.watch.notify(("observed", self.name, container.project))
 
     def project(self, name: str) -> list[ObservedContainer]:
         """The containers of a project, sorted by name."""

@@ -1,0 +1,239 @@
+"""What the planner compares a desired stack with: one project, as it is.
+
+Two ways to the same value. `cached_project` reads what the observer keeps and asks
+nobody: that is the way of the many looks that end in "nothing to do". `observe_project`
+asks the Engine, with everything at once: before acting, after acting, and where no
+observer runs; its answers refresh the cache too.
+
+Networks and volumes count as the project's by label or because it uses their name;
+containers outside the project count where they hold a name it wants, or are named in it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import anyio
+
+from reconciler.engine.client import Engine, filters, segment
+from reconciler.engine.errors import NotFound
+from reconciler.engine.observe import refresh_container
+from reconciler.engine.records import image_record, network_record, volume_record
+from reconciler.planner.model import DesiredStack
+from state.observed import (
+    LABEL_PROJECT,
+    EngineFacts,
+    ObservedContainer,
+    ObservedContext,
+    ObservedImage,
+    ObservedNetwork,
+    ObservedProject,
+    ObservedVolume,
+)
+
+
+def image_references(desired: DesiredStack) -> set[str]:
+    """Every image reference whose local image the plan depends on."""
+    project = desired.project
+    found: set[str] = set()
+    for key, service in project.services.items():
+        if image := service.get("image"):
+            found.add(image)
+        elif "build" in service:
+            found.add(f"{project.name}-{key}")
+        for hook in service.get("pre_start") or ():
+            if hook.get("image"):
+                found.add(hook["image"])
+        for volume in service.get("volumes") or ():
+            if volume.get("type") == "image" and volume.get("source"):
+                found.add(volume["source"])
+    return found
+
+
+def cached_project(observed: ObservedContext, desired: DesiredStack | str) -> ObservedProject | None:
+    """The project from the cache alone; None if the cache is stale, was never filled, or lacks
+    an image the project refers to (`observe_project` then learns it)."""
+    if observed.engine is None or not observed.connected:
+        return None
+    name = desired if isinstance(desired, str) else desired.key.name
+    images: dict[str, ObservedImage | None] = {}
+    if not isinstance(desired, str):
+        for reference in image_references(desired):
+            if reference not in observed.images:
+                return None
+            images[reference] = observed.images[reference]
+    wanted = _names(desired)
+    return _project(
+        observed.engine,
+        desired,
+        observed.project(name),
+        [network for network in observed.networks.values() if _concerns(network.labels, network.name, name, wanted[0])],
+        [volume for volume in observed.volumes.values() if _concerns(volume.labels, volume.name, name, wanted[1])],
+        images,
+        observed.containers.values(),
+    )
+
+
+async def current_project(engine: Engine, observed: ObservedContext, desired: DesiredStack | str) -> ObservedProject:
+    """The cheapest true answer: the cache, with only the images asked for that it lacks."""
+    if observed.connected and not isinstance(desired, str):
+        await resolve_images(engine, observed, image_references(desired))
+    return cached_project(observed, desired) or await observe_project(engine, observed, desired)
+
+
+async def resolve_images(
+    engine: Engine, observed: ObservedContext, references: Iterable[str], *, again: bool = False
+) -> dict[str, ObservedImage | None]:
+    """What each reference resolves to locally, from the cache where it knows (unless `again`)."""
+    found: dict[str, ObservedImage | None] = {}
+
+    async def resolve(reference: str) -> None:
+        found[reference] = observed.images[reference] = await inspect_image(engine, reference)
+
+    async with anyio.create_task_group() as tasks:
+        for reference in references:
+            if reference in observed.images and not again:
+                found[reference] = observed.images[reference]
+            else:
+                tasks.start_soon(resolve, reference)
+    return found
+
+
+async def inspect_image(engine: Engine, reference: str) -> ObservedImage | None:
+    """A local image by reference or id, or None."""
+    try:
+        return image_record(await engine.call("image.inspect", "GET", f"images/{segment(reference)}/json"))
+    except NotFound:
+        return None
+
+
+async def observe_project(engine: Engine, observed: ObservedContext, desired: DesiredStack | str) -> ObservedProject:
+    """The project, asked of the Engine now."""
+    name = desired if isinstance(desired, str) else desired.key.name
+    references = set() if isinstance(desired, str) else image_references(desired)
+    network_names, volume_names = _names(desired)
+    facts = engine.known or await engine.facts()
+    containers: dict[str, ObservedContainer] = {}
+    networks: dict[str, ObservedNetwork] = {}
+    volumes: dict[str, ObservedVolume] = {}
+    images: dict[str, ObservedImage | None] = {}
+    others: list[ObservedContainer] = []
+
+    async def look_at(container_id: str) -> None:
+        record = await refresh_container(engine, observed, container_id)
+        if record is not None:
+            containers[record.id] = record
+
+    async def list_containers() -> None:
+        asked_at = time.monotonic()
+        label = f"{LABEL_PROJECT}={name}"
+        params: dict[str, Any] = {"all": True, "filters": filters(label=label)}
+        entries = await engine.call("container.list", "GET", "containers/json", params=params)
+        async with anyio.create_task_group() as inspects:
+            for entry in entries:
+                inspects.start_soon(look_at, entry["Id"])
+        listed = {entry["Id"] for entry in entries}
+        for known in observed.project(name):
+            if known.id not in listed:
+                observed.drop_container(known.id, asked_at)
+
+    async def list_networks(**chosen: str | list[str]) -> None:
+        params = {"filters": filters(**chosen)}
+        for answer in await engine.call("network.list", "GET", "networks", params=params):
+            record = network_record(answer)
+            observed.put_network(record)
+            if _concerns(record.labels, record.name, name, network_names):
+                networks[record.id] = record
+
+    async def list_volumes(**chosen: str | list[str]) -> None:
+        params = {"filters": filters(**chosen)}
+        answer = await engine.call("volume.list", "GET", "volumes", params=params)
+        for entry in answer.get("Volumes") or ():
+            record = volume_record(entry)
+            observed.put_volume(record)
+            if _concerns(record.labels, record.name, name, volume_names):
+                volumes[record.name] = record
+
+    async def list_others() -> None:
+        if observed.connected:
+            others.extend(observed.containers.values())
+            return
+        patterns = [f"^/?{pattern}$" for pattern in _name_patterns(desired)]
+        if patterns:
+            params: dict[str, Any] = {"all": True, "filters": filters(name=patterns)}
+            from reconciler.engine.records import container_summary
+
+            entries = await engine.call("container.list", "GET", "containers/json", params=params)
+            others.extend(container_summary(entry) for entry in entries)
+
+    async def learn_images() -> None:
+        images.update(await resolve_images(engine, observed, references, again=True))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(list_containers)
+        tasks.start_soon(list_others)
+        tasks.start_soon(learn_images)
+        tasks.start_soon(lambda: list_networks(label=f"{LABEL_PROJECT}={name}"))
+        tasks.start_soon(lambda: list_volumes(label=f"{LABEL_PROJECT}={name}"))
+        if network_names:
+            tasks.start_soon(lambda: list_networks(name=sorted(network_names)))
+        if volume_names:
+            tasks.start_soon(lambda: list_volumes(name=sorted(volume_names)))
+    return _project(facts, desired, containers.values(), networks.values(), volumes.values(), images, others)
+
+
+def _project(
+    facts: EngineFacts,
+    desired: DesiredStack | str,
+    containers: Iterable[ObservedContainer],
+    networks: Iterable[ObservedNetwork],
+    volumes: Iterable[ObservedVolume],
+    images: Mapping[str, ObservedImage | None],
+    others: Iterable[ObservedContainer],
+) -> ObservedProject:
+    name = desired if isinstance(desired, str) else desired.key.name
+    pattern = re.compile("|".join(_name_patterns(desired)) or r"(?!)")
+    return ObservedProject(
+        engine=facts,
+        containers=tuple(sorted(containers, key=lambda container: container.name)),
+        networks=tuple(sorted(networks, key=lambda network: (network.name, network.id))),
+        volumes=tuple(sorted(volumes, key=lambda volume: volume.name)),
+        images=images,
+        foreign_names={
+            other.name: other.id for other in others if other.project != name and pattern.fullmatch(other.name)
+        },
+    )
+
+
+def _names(desired: DesiredStack | str) -> tuple[frozenset[str], frozenset[str]]:
+    """The real names of the networks and volumes that a project uses."""
+    if isinstance(desired, str):
+        return frozenset(), frozenset()
+    project = desired.project
+    return (
+        frozenset(str(network.get("name") or f"{project.name}_{key}") for key, network in project.networks.items()),
+        frozenset(str(volume.get("name") or f"{project.name}_{key}") for key, volume in project.volumes.items()),
+    )
+
+
+def _name_patterns(desired: DesiredStack | str) -> list[str]:
+    """Regular expressions for the container names that a project wants."""
+    if isinstance(desired, str):
+        return []
+    project = desired.project
+    patterns = [
+        re.escape(service["container_name"]) for service in project.services.values() if service.get("container_name")
+    ]
+    services = "|".join(
+        re.escape(key) for key, service in project.services.items() if not service.get("container_name")
+    )
+    if services:
+        patterns.append(f"{re.escape(project.name)}-({services})-[0-9]+")
+    return patterns
+
+
+def _concerns(labels: Mapping[str, str], name: str, project: str, names: frozenset[str]) -> bool:
+    return labels.get(LABEL_PROJECT) == project or name in names
