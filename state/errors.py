@@ -1,8 +1,8 @@
 """Errors of the state package.
 
-    StateError
-    ├── StoreUnavailable     the database cannot be reached or written right now
-    └── StoreIncompatible    the database was written by a newer Moored
+StateError
+├── StoreUnavailable     the database cannot be reached or written right now
+└── StoreIncompatible    the database was written by a newer Moored
 """
 
 from __future__ import annotations

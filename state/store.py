@@ -1,19 +1,26 @@
 """The durable desired-state store: what is wanted, what was asked for, what happened.
 
-One implementation on SQLAlchemy Core for SQLite (embedded, the default) and PostgreSQL.
-Whatever a method has returned from is on disk: an acknowledged intent survives a power
-loss. Readers are woken by `state.watch.Watch` when something changes; nobody polls.
+`Store` says what can be done with it; the one implementation is `state.sql`, on SQLAlchemy
+Core for SQLite (embedded, the default) and PostgreSQL, loaded by `open_store` alone because
+it takes its time to import. Whatever a method has returned from is on disk: an acknowledged
+intent survives a power loss. Readers are woken by `state.watch.Watch` when something
+changes; nobody polls.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+from state import codec
+from state.errors import StoreIncompatible, StoreUnavailable
 from state.model import (
     Condition,
     Intent,
+    JsonObject,
     Overrides,
     Run,
     RunAction,
@@ -27,7 +34,7 @@ from state.model import (
 from state.watch import Watch
 
 
-class Store:
+class Store(ABC):
     """Access to the durable state. Create it with `open_store`.
 
     Safe to use from any number of tasks of one event loop. Errors: `StoreUnavailable`
@@ -37,46 +44,49 @@ class Store:
 
     watch: Watch
     """Signals changes: `("run", job_id)`, `("stack", StackKey)`, `("source", id)`,
-    `("intents",)`, `("runs",)`."""
+    `("intents",)`, `("runs",)`. Who cares for one half of a run only subscribes to
+    `("run", job_id, "status")` or `("run", job_id, "actions")`."""
     instance_id: str
     """A random id made with the database; owner label of what this instance deploys."""
 
-    # --- intents and runs -------------------------------------------------------------
+    @abstractmethod
     async def accept(self, intent: Intent, run: Run) -> tuple[Intent, bool]:
         """Write an intent and its run, in one transaction.
 
         Returns the intent that holds, and whether it is new: an earlier intent with the
         same `idempotency_key` (or `delivery`) is returned instead of writing again.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def open_intents(self) -> Sequence[Intent]:
         """Intents not finished yet, oldest first."""
-        raise NotImplementedError
 
-    async def get_intent(self, intent_id: str) -> Intent | None:
-        raise NotImplementedError
+    @abstractmethod
+    async def get_intent(self, intent_id: str) -> Intent | None: ...
 
-    async def note_progress(self, intent_id: str, progress: dict[str, object]) -> None:
+    @abstractmethod
+    async def note_progress(self, intent_id: str, progress: Mapping[str, object]) -> None:
         """Replace the `progress` of an intent."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def finish(self, run: Run) -> None:
-        """Write the end of a run and, if it has one, finish its intent, in one transaction."""
-        raise NotImplementedError
+        """Write the end of a run and, if it has one, finish its intent, in one transaction.
+        Its actions still pending or running become cancelled."""
 
+    @abstractmethod
     async def put_run(self, run: Run) -> None:
-        """Insert or replace a run (its actions included) and wake its waiters."""
-        raise NotImplementedError
+        """Insert or replace a run and wake its waiters. Its actions are inserted or replaced by
+        their id; actions written before and not among them stay."""
 
+    @abstractmethod
     async def put_run_actions(self, job_id: str, actions: Sequence[RunAction]) -> None:
         """Insert or replace actions of a run, by their id, leaving the others."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def get_run(self, job_id: str) -> Run | None:
         """A run with its actions."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def list_runs(
         self,
         *,
@@ -88,39 +98,38 @@ class Store:
     ) -> Sequence[Run]:
         """Runs without their actions, newest `created_at` first; `before` is a job id to
         continue behind; `stack` keeps runs that touched that stack."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def unfinished_runs(self) -> Sequence[Run]:
         """Runs accepted or running: after a start, those that a crash left behind."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def wait_run(self, job_id: str, deadline: float | None = None) -> Run | None:
         """Wait until the run has finished; after `deadline` seconds (None: no limit)
         return it as it is. None: no such run."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def prune_runs(self, *, keep_per_trigger: int, max_age_seconds: float) -> int:
         """Delete finished runs beyond the newest `keep_per_trigger` of a trigger or older
         than `max_age_seconds`; and finished intents without a run. Returns how many runs."""
-        raise NotImplementedError
 
-    # --- sources ----------------------------------------------------------------------
+    @abstractmethod
     async def ensure_source(self, spec: SourceSpec, repository: str, origin: str) -> Source:
         """The source with this identity (`source_id(spec)`), made or updated; `origin`
         `config` wins over `api` over `webhook`."""
-        raise NotImplementedError
 
-    async def get_source(self, source_id: str) -> Source | None:
-        raise NotImplementedError
+    @abstractmethod
+    async def get_source(self, source_id: str) -> Source | None: ...
 
-    async def list_sources(self) -> Sequence[Source]:
-        raise NotImplementedError
+    @abstractmethod
+    async def list_sources(self) -> Sequence[Source]: ...
 
+    @abstractmethod
     async def demote_sources(self, keep: Sequence[str]) -> None:
         """Sources of origin `config` that are not in `keep` become origin `api`: they are no
         longer polled, and their stacks stay."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def update_source(
         self,
         source_id: str,
@@ -131,10 +140,9 @@ class Store:
         last_success: datetime | None = None,
         failures: int | None = None,
     ) -> None:
-        """Change the given fields."""
-        raise NotImplementedError
+        """Change the given fields; wakes nobody if they are so already."""
 
-    # --- stacks -----------------------------------------------------------------------
+    @abstractmethod
     async def apply_stacks(self, source_id: str, revision: str, stacks: Sequence[Stack]) -> Sequence[Stack]:
         """Write the desired state of a revision, all of its stacks in one transaction.
 
@@ -143,19 +151,20 @@ class Store:
         conditions, overrides and observed generation of a known stack are kept. The
         source's `revision` is set too. Returns the stacks as written.
         """
-        raise NotImplementedError
 
-    async def get_stack(self, key: StackKey) -> Stack | None:
-        raise NotImplementedError
+    @abstractmethod
+    async def get_stack(self, key: StackKey) -> Stack | None: ...
 
-    async def list_stacks(self, source_id: str | None = None) -> Sequence[Stack]:
-        """All stacks (of a source), sorted by key."""
-        raise NotImplementedError
+    @abstractmethod
+    async def list_stacks(self, source_id: str | None = None, *, desired: bool = True) -> Sequence[Stack]:
+        """All stacks (of a source), sorted by key; with `desired=False` without their
+        (large) desired state, for lists."""
 
+    @abstractmethod
     async def set_overrides(self, key: StackKey, overrides: Overrides) -> Stack | None:
         """Replace a stack's overrides; raises `generation` if they differ."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def update_stack(
         self,
         key: StackKey,
@@ -165,28 +174,59 @@ class Store:
         ready_revision: str | None = None,
         deleting: bool | None = None,
         pending_recreate: str | None = None,
+        acknowledged: JsonObject | None = None,
     ) -> Stack | None:
-        """Change the given fields; None: no such stack."""
-        raise NotImplementedError
+        """Change the given fields; wakes nobody if they are so already. None: no such stack."""
 
+    @abstractmethod
     async def delete_stack(self, key: StackKey) -> None:
         """Forget a stack."""
-        raise NotImplementedError
 
-    # --- health -----------------------------------------------------------------------
+    @abstractmethod
     async def check(self) -> None:
         """Raise `StoreUnavailable` unless the store can be written."""
-        raise NotImplementedError
 
 
 def source_id(spec: SourceSpec) -> str:
     """The stable id of a source: 16 hex digits over `kind, url, reference, target, deployments`."""
-    raise NotImplementedError
+    identity = [spec.kind.value, spec.url, spec.reference, spec.target, spec.deployments]
+    return hashlib.sha256(codec.to_json(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @asynccontextmanager
 async def open_store(url: str) -> AsyncIterator[Store]:
     """Open (and migrate) the store at a SQLAlchemy-style URL: `sqlite:////data/moored.db` or
-    `postgresql://user:password@host/name`."""
-    raise NotImplementedError
-    yield Store()
+    `postgresql://user:password@host/name`.
+
+    Raises `ValueError` for a URL of another kind, `StoreUnavailable` when the database cannot
+    be opened now, `StoreIncompatible` when it was written by a newer version or is not ours.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError, DatabaseError
+
+    from state.database import Database
+    from state.schema import prepare
+    from state.sql import SqlStore
+
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError("the URL of the store cannot be read; expected sqlite:////path or postgresql://…") from None
+    match parsed.drivername.partition("+")[0]:
+        case "sqlite":
+            from state.sqlite import connect
+        case "postgresql" | "postgres":
+            from state.postgres import connect
+        case other:
+            raise ValueError(f"the store is at a sqlite: or postgresql: URL, but {other!r} was found")
+    database = Database(connect(parsed))
+    try:
+        try:
+            instance_id = await database.write(prepare)
+        except (StoreUnavailable, DatabaseError) as error:
+            if "file is not a database" in str(error):
+                raise StoreIncompatible(f"{parsed.database} is not a SQLite database") from error
+            raise
+        yield SqlStore(database, instance_id)
+    finally:
+        await database.close()

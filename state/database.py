@@ -1,0 +1,104 @@
+"""How the store talks to a database: one transaction at a time, all of it or nothing.
+
+A piece of work is an async function of a connection. `Database.read` runs it in a read-only
+transaction, `Database.write` in a writing one. What the two guarantee to every caller:
+
+- A transaction that has begun is carried to its end even if the calling task is cancelled
+  (it is shielded, with a deadline of its own): there is no moment at which a cancellation
+  leaves the caller in doubt for longer than the transaction takes, and no connection is
+  thrown away for it. Waiting for the turn to write is not shielded.
+- Whatever keeps the database from answering (disk full, locked by another process, server
+  gone) comes out as `StoreUnavailable` after a rollback. The next call starts afresh, so the
+  store recovers by itself.
+- A pooled connection that turns out to be dead (the server was restarted meanwhile) costs
+  one retry, not an error, as long as the commit was not sent yet.
+
+SQLite has one writer: `turn` is a lock. PostgreSQL writes side by side: rows are locked by
+the statements themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from time import monotonic
+from typing import TypeAlias, TypeVar
+
+import anyio
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from state.errors import StoreUnavailable
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
+
+TRANSACTION_DEADLINE = 20.0
+"""Seconds a transaction may take before its connection is given up."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The engines of one database and what is peculiar to it."""
+
+    writer: AsyncEngine
+    reader: AsyncEngine
+    turn: AbstractAsyncContextManager[object]
+    """Entered before writing: a lock where there may be one writer only."""
+    name: str
+    """For error messages; without credentials."""
+    close: Callable[[], Awaitable[None]]
+
+
+class Database:
+    """Reads and writes one database in transactions."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self.dialect = engines.writer.dialect.name
+        self.last_write = float("-inf")
+        """`time.monotonic()` of the last successful commit."""
+
+    async def read(self, work: Work[T]) -> T:
+        return await self._attempt(self._engines.reader, work)
+
+    async def write(self, work: Work[T]) -> T:
+        async with self._engines.turn:
+            result = await self._attempt(self._engines.writer, work)
+        self.last_write = monotonic()
+        return result
+
+    async def _attempt(self, engine: AsyncEngine, work: Work[T]) -> T:
+        for attempt in (1, 2):
+            committing = False
+            try:
+                with anyio.fail_after(TRANSACTION_DEADLINE, shield=True):
+                    async with engine.connect() as connection:
+                        async with connection.begin() as transaction:
+                            result = await work(connection)
+                            committing = True
+                            await transaction.commit()
+                        return result
+            except DBAPIError as error:
+                if error.connection_invalidated and not committing and attempt == 1:
+                    continue
+                if isinstance(error, (IntegrityError, ProgrammingError, DataError)):
+                    raise
+                raise self._unavailable(error.orig or error) from error
+            except (PoolTimeout, TimeoutError, OSError) as error:
+                raise self._unavailable(error) from error
+            except SQLAlchemyError as error:
+                # A rollback over a connection that died: the first error is its context.
+                raise self._unavailable(error.__context__ or error) from error
+        raise AssertionError("unreachable: the second attempt returns or raises")
+
+    def _unavailable(self, error: BaseException) -> StoreUnavailable:
+        orig = getattr(error, "orig", None) or error
+        text = " ".join(str(orig).split()) or type(orig).__name__
+        return StoreUnavailable(f"the store {self._engines.name} is not available: {text}")
+
+    async def close(self) -> None:
+        with anyio.move_on_after(TRANSACTION_DEADLINE, shield=True):
+            await self._engines.close()

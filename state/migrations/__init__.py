@@ -1,0 +1,1 @@
+"""Alembic migrations of the durable store: one module a step in `versions`."""

@@ -1,0 +1,243 @@
+"""Intents and runs: what was asked for and what happened.
+
+An intent and its run are written together and finished together, so a `job_id` that was
+answered always resolves. The actions of a run are rows of their own: recording one step of
+a large rollout does not rewrite the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import anyio
+from sqlalchemy import (
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from state import codec, tables
+from state.database import Database
+from state.model import (
+    Intent,
+    Run,
+    RunAction,
+    RunStatus,
+    Trigger,
+)
+from state.sql.base import SqlBase
+
+_UNFINISHED = (RunStatus.ACCEPTED.value, RunStatus.RUNNING.value)
+_RUNS_MADE_BY_PEOPLE = (Trigger.WEBHOOK, Trigger.POLL, Trigger.SCHEDULED_JOB)
+
+_INTENT = select(tables.intents).where(tables.intents.c.id == bindparam("id"))
+_SAME_INTENT = select(tables.intents).where(
+    or_(
+        tables.intents.c.id == bindparam("id"),
+        tables.intents.c.idempotency_key == bindparam("idempotency_key"),
+        tables.intents.c.delivery == bindparam("delivery"),
+    )
+)
+_OPEN_INTENTS = (
+    select(tables.intents)
+    .where(tables.intents.c.finished_at.is_(None))
+    .order_by(tables.intents.c.created_at, tables.intents.c.id)
+)
+_RUN = select(tables.runs).where(tables.runs.c.job_id == bindparam("job_id"))
+_RUN_STATUS = select(tables.runs.c.status).where(tables.runs.c.job_id == bindparam("job_id"))
+_RUN_ACTIONS = (
+    select(tables.run_actions)
+    .where(tables.run_actions.c.job_id == bindparam("job_id"))
+    .order_by(tables.run_actions.c.position, tables.run_actions.c.id)
+)
+
+
+class Runs(SqlBase):
+    """The intent and run half of `Store`."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._put_run = self._upsert(tables.runs)
+        self._put_action = self._upsert(tables.run_actions, keep=("position",))
+        self._new_intent = self._insert(tables.intents).on_conflict_do_nothing()
+
+    async def accept(self, intent: Intent, run: Run) -> tuple[Intent, bool]:
+        intent_row, run_row = codec.intent_to_row(intent), codec.run_to_row(run)
+
+        async def work(connection: AsyncConnection) -> tuple[Intent, bool]:
+            inserted = await connection.execute(self._new_intent, intent_row)
+            if not inserted.rowcount:
+                keys = {name: intent_row[name] for name in ("id", "idempotency_key", "delivery")}
+                row = (await connection.execute(_SAME_INTENT, keys)).mappings().first()
+                if row is not None:
+                    return codec.intent_from_row(row), False
+            await connection.execute(self._put_run, run_row)
+            return intent, True
+
+        held, new = await self._database.write(work)
+        if new:
+            self.watch.notify(("intents",))
+            self._run_changed(run.job_id)
+        return held, new
+
+    async def open_intents(self) -> Sequence[Intent]:
+        return [codec.intent_from_row(row) for row in await self._rows(_OPEN_INTENTS)]
+
+    async def get_intent(self, intent_id: str) -> Intent | None:
+        row = await self._row(_INTENT, {"id": intent_id})
+        return None if row is None else codec.intent_from_row(row)
+
+    async def note_progress(self, intent_id: str, progress: Mapping[str, object]) -> None:
+        statement = update(tables.intents).where(tables.intents.c.id == intent_id)
+        text = codec.to_json(progress)
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(statement.values(progress=text))
+
+        await self._database.write(work)
+
+    async def finish(self, run: Run) -> None:
+        ended = run.finished_at or codec.now()
+        rows = [codec.action_to_row(run.job_id, position, action) for position, action in enumerate(run.actions)]
+        run_row = codec.run_to_row(run if run.finished_at else replace(run, finished_at=ended))
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(self._put_run, run_row)
+            if rows:
+                await connection.execute(self._put_action, rows)
+            # What a crash or a cancellation left under way is not under way any more.
+            await connection.execute(
+                update(tables.run_actions)
+                .where(
+                    tables.run_actions.c.job_id == run.job_id, tables.run_actions.c.status.in_(("pending", "running"))
+                )
+                .values(status="cancelled")
+            )
+            await connection.execute(
+                update(tables.intents)
+                .where(tables.intents.c.id == run.job_id, tables.intents.c.finished_at.is_(None))
+                .values(finished_at=codec.to_micros(ended))
+            )
+
+        await self._database.write(work)
+        self.watch.notify(("intents",))
+        self._run_changed(run.job_id)
+
+    async def put_run(self, run: Run) -> None:
+        rows = [codec.action_to_row(run.job_id, position, action) for position, action in enumerate(run.actions)]
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(self._put_run, codec.run_to_row(run))
+            if rows:
+                await connection.execute(self._put_action, rows)
+
+        await self._database.write(work)
+        self._run_changed(run.job_id)
+
+    async def put_run_actions(self, job_id: str, actions: Sequence[RunAction]) -> None:
+        if not actions:
+            return
+
+        async def work(connection: AsyncConnection) -> None:
+            known = await connection.scalar(
+                select(func.count()).select_from(tables.run_actions).where(tables.run_actions.c.job_id == job_id)
+            )
+            rows = [codec.action_to_row(job_id, (known or 0) + index, action) for index, action in enumerate(actions)]
+            await connection.execute(self._put_action, rows)
+
+        await self._database.write(work)
+        self.watch.notify(("run", job_id, "actions"))
+
+    def _run_changed(self, job_id: str) -> None:
+        self.watch.notify(("run", job_id, "status"))
+        self.watch.notify(("runs",))
+
+    async def get_run(self, job_id: str) -> Run | None:
+        async def work(connection: AsyncConnection) -> Run | None:
+            row = (await connection.execute(_RUN, {"job_id": job_id})).mappings().first()
+            if row is None:
+                return None
+            actions = (await connection.execute(_RUN_ACTIONS, {"job_id": job_id})).mappings()
+            return codec.run_from_row(row, tuple(codec.action_from_row(action) for action in actions))
+
+        return await self._database.read(work)
+
+    async def list_runs(
+        self,
+        *,
+        limit: int = 50,
+        status: RunStatus | None = None,
+        triggers: Sequence[Trigger] = _RUNS_MADE_BY_PEOPLE,
+        before: str = "",
+        stack: str = "",
+    ) -> Sequence[Run]:
+        runs = tables.runs.c
+        statement = select(tables.runs).where(runs.trigger.in_([trigger.value for trigger in triggers]))
+        if status is not None:
+            statement = statement.where(runs.status == status.value)
+        if before:
+            cursor = select(runs.created_at, runs.job_id).where(runs.job_id == before).scalar_subquery()
+            statement = statement.where(tuple_(runs.created_at, runs.job_id) < cursor)
+        if stack:
+            actions = tables.run_actions.c
+            statement = statement.where(
+                or_(
+                    runs.touched.contains(f"\n{stack}\n", autoescape=True),
+                    exists().where(actions.job_id == runs.job_id, actions.stack == stack),
+                )
+            )
+        statement = statement.order_by(runs.created_at.desc(), runs.job_id.desc()).limit(limit)
+        return [codec.run_from_row(row) for row in await self._rows(statement)]
+
+    async def unfinished_runs(self) -> Sequence[Run]:
+        # Spelled with literals, as the condition of the index is.
+        statement = (
+            select(tables.runs)
+            .where(tables.runs.c.status.in_([literal(status, literal_execute=True) for status in _UNFINISHED]))
+            .order_by(tables.runs.c.created_at, tables.runs.c.job_id)
+        )
+        return [codec.run_from_row(row) for row in await self._rows(statement)]
+
+    async def wait_run(self, job_id: str, deadline: float | None = None) -> Run | None:
+        with self.watch.subscribe(("run", job_id, "status")) as changed, anyio.move_on_after(deadline):
+            while True:
+                row = await self._row(_RUN_STATUS, {"job_id": job_id})
+                if row is None or RunStatus(row["status"]).finished:
+                    break
+                await changed.wait()
+        return await self.get_run(job_id)
+
+    async def prune_runs(self, *, keep_per_trigger: int, max_age_seconds: float) -> int:
+        runs, intents = tables.runs.c, tables.intents.c
+        oldest = codec.to_micros(codec.now() - timedelta(seconds=max_age_seconds))
+        rank = func.row_number().over(partition_by=runs.trigger, order_by=(runs.created_at.desc(), runs.job_id.desc()))
+        ranked = select(runs.job_id, rank.label("rank")).subquery()
+        doomed = delete(tables.runs).where(
+            runs.status.not_in(_UNFINISHED),
+            or_(
+                runs.created_at < oldest,
+                runs.job_id.in_(select(ranked.c.job_id).where(ranked.c.rank > keep_per_trigger)),
+            ),
+        )
+        orphans = delete(tables.intents).where(
+            intents.finished_at.is_not(None), ~exists().where(runs.job_id == intents.id)
+        )
+
+        async def work(connection: AsyncConnection) -> int:
+            removed = (await connection.execute(doomed)).rowcount
+            await connection.execute(orphans)
+            return removed
+
+        removed = await self._database.write(work)
+        if removed:
+            self.watch.notify(("runs",))
+        return removed

@@ -1,0 +1,95 @@
+"""The embedded database: SQLite in one file, in WAL mode, with one writer.
+
+`synchronous=FULL` makes each commit reach the disk before it is acknowledged. Readers have
+connections of their own, so a long listing never delays an intent. The file is created with
+mode 0600 (its `-wal` and `-shm` companions inherit it) because desired state holds secrets;
+folders that do not exist yet are made with mode 0700, existing ones are left as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from state.database import Engines
+from state.errors import StoreUnavailable
+
+BUSY_TIMEOUT_MILLISECONDS = 5000
+READERS = 2
+
+
+def connect(url: URL) -> Engines:
+    """The engines for a `sqlite:///…` URL; creates folder and file."""
+    path = Path(url.database or "")
+    if not url.database or url.database == ":memory:":
+        raise ValueError("the store needs a file: sqlite:////absolute/path/moored.db")
+    if url.host:
+        raise ValueError(f"a SQLite URL has no host, but {url.host!r} was found; write sqlite:////absolute/path")
+    path = path.absolute()
+    try:
+        _create(path)
+    except OSError as error:
+        raise StoreUnavailable(f"the store {path} cannot be created: {error.strerror or error}") from error
+    writer = _engine(path, connections=1, begin="BEGIN IMMEDIATE")
+    reader = _engine(path, connections=READERS, begin="BEGIN", query_only=True)
+
+    async def close() -> None:
+        await reader.dispose()
+        await writer.dispose()
+
+    return Engines(writer=writer, reader=reader, turn=anyio.Lock(), name=str(path), close=close)
+
+
+def _create(path: Path) -> None:
+    missing = []
+    folder = path.parent
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        if file.exists() and file.stat().st_mode & 0o077:
+            file.chmod(0o600)
+
+
+def _engine(path: Path, *, connections: int, begin: str, query_only: bool = False) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        # Python's driver must not open transactions on its own: `begin` below does.
+        connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MILLISECONDS / 1000},
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=10,
+        hide_parameters=True,
+    )
+    pragmas = [
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA foreign_keys=ON",
+        "PRAGMA journal_size_limit=16777216",
+        "PRAGMA cache_size=-4000",
+    ]
+    if query_only:
+        pragmas.append("PRAGMA query_only=ON")
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
