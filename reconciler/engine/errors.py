@@ -21,6 +21,10 @@ Engine's own words are always kept: they are what a user can search for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 
 class EngineError(Exception):
     """An Engine did not do what it was asked."""
@@ -100,3 +104,22 @@ def refused(status: int, message: str, operation: str) -> Refused:
     """The class of the tree for an Engine's error answer."""
     kind = {404: NotFound, 409: Conflict}.get(status, Refused)
     return kind(status, message.strip() or f"HTTP status {status}", operation=operation)
+
+
+@contextmanager
+def first_error() -> Iterator[None]:
+    """Concurrent calls fail as one: raise the first of a group's errors instead of the group."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors = leaves(group)
+        first = next((error for error in errors if isinstance(error, EngineError)), errors[0])
+        raise first from first.__cause__
+
+
+def leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    """The errors of a group, its groups opened."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found

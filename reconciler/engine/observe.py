@@ -30,7 +30,7 @@ import anyio
 import structlog
 
 from reconciler.engine.client import Engine, filters, segment
-from reconciler.engine.errors import EngineError, EngineUnreachable, NotFound, Refused
+from reconciler.engine.errors import EngineError, EngineUnreachable, NotFound, Refused, leaves
 from reconciler.engine.records import container_record, container_summary, network_record, volume_record
 from state.observed import LABEL_PROJECT, ObservedContainer, ObservedContext
 
@@ -94,7 +94,7 @@ class Observer:
             try:
                 await self._follow()
             except* EngineError as group:
-                errors.extend(error for error in _leaves(group) if isinstance(error, EngineError))
+                errors.extend(error for error in leaves(group) if isinstance(error, EngineError))
             message = str(errors[0]) if errors else "the event stream ended"
             if self.observed.connected:
                 _log.warning("engine lost", context=self.observed.name, error=message)
@@ -330,11 +330,3 @@ def _familiar(reference: str) -> str:
     """`docker.io/library/nginx` and `nginx:latest` as one word."""
     name = reference.removeprefix("docker.io/").removeprefix("library/")
     return name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

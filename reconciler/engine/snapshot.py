@@ -19,9 +19,9 @@ from typing import Any
 import anyio
 
 from reconciler.engine.client import Engine, filters, segment
-from reconciler.engine.errors import NotFound
+from reconciler.engine.errors import NotFound, first_error
 from reconciler.engine.observe import refresh_container
-from reconciler.engine.records import image_record, network_record, volume_record
+from reconciler.engine.records import container_summary, image_record, network_record, volume_record
 from reconciler.planner.model import DesiredStack
 from state.observed import (
     LABEL_PROJECT,
@@ -93,12 +93,13 @@ async def resolve_images(
     async def resolve(reference: str) -> None:
         found[reference] = observed.images[reference] = await inspect_image(engine, reference)
 
-    async with anyio.create_task_group() as tasks:
-        for reference in references:
-            if reference in observed.images and not again:
-                found[reference] = observed.images[reference]
-            else:
-                tasks.start_soon(resolve, reference)
+    with first_error():
+        async with anyio.create_task_group() as tasks:
+            for reference in references:
+                if reference in observed.images and not again:
+                    found[reference] = observed.images[reference]
+                else:
+                    tasks.start_soon(resolve, reference)
     return found
 
 
@@ -164,24 +165,23 @@ async def observe_project(engine: Engine, observed: ObservedContext, desired: De
         patterns = [f"^/?{pattern}$" for pattern in _name_patterns(desired)]
         if patterns:
             params: dict[str, Any] = {"all": True, "filters": filters(name=patterns)}
-            from reconciler.engine.records import container_summary
-
             entries = await engine.call("container.list", "GET", "containers/json", params=params)
             others.extend(container_summary(entry) for entry in entries)
 
     async def learn_images() -> None:
         images.update(await resolve_images(engine, observed, references, again=True))
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(list_containers)
-        tasks.start_soon(list_others)
-        tasks.start_soon(learn_images)
-        tasks.start_soon(lambda: list_networks(label=f"{LABEL_PROJECT}={name}"))
-        tasks.start_soon(lambda: list_volumes(label=f"{LABEL_PROJECT}={name}"))
-        if network_names:
-            tasks.start_soon(lambda: list_networks(name=sorted(network_names)))
-        if volume_names:
-            tasks.start_soon(lambda: list_volumes(name=sorted(volume_names)))
+    with first_error():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(list_containers)
+            tasks.start_soon(list_others)
+            tasks.start_soon(learn_images)
+            tasks.start_soon(lambda: list_networks(label=f"{LABEL_PROJECT}={name}"))
+            tasks.start_soon(lambda: list_volumes(label=f"{LABEL_PROJECT}={name}"))
+            if network_names:
+                tasks.start_soon(lambda: list_networks(name=sorted(network_names)))
+            if volume_names:
+                tasks.start_soon(lambda: list_volumes(name=sorted(volume_names)))
     return _project(facts, desired, containers.values(), networks.values(), volumes.values(), images, others)
 
 
