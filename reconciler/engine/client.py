@@ -192,12 +192,15 @@ class Engine:
         data: bytes | AsyncIterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         deadline: float | None,
+        silence: float | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """The JSON objects of a progress stream, as they arrive. Close the iterator (`aclosing`)."""
+        """The JSON objects of a progress stream, as they arrive; it may pause for `silence`
+        seconds at most. Close the iterator (`aclosing`), and open no cancel scope around a
+        single step of it."""
         async with self.stream(
             operation, method, path, params=params, data=data, headers=headers, deadline=deadline
         ) as response:
-            async for line in _lines(response.content):
+            async for line in _lines(response.content, operation, silence):
                 yield self._parse(line, operation)
 
     async def facts(self) -> EngineFacts:
@@ -282,10 +285,16 @@ def _query_string(params: Params) -> str:
     return urlencode(pairs)
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(content: aiohttp.StreamReader, operation: str, silence: float | None) -> AsyncIterator[bytes]:
     """Lines of any length: aiohttp's own `readline` stops at 128 KiB."""
     rest = b""
-    async for chunk in content.iter_any():
+    while True:
+        with anyio.move_on_after(silence) as waiting:
+            chunk = await content.readany()
+        if waiting.cancelled_caught:
+            raise DeadlineExceeded(f"no progress for {silence or 0:g} s", operation=operation)
+        if not chunk:
+            break
         rest += chunk
         *complete, rest = rest.split(b"\n")
         for line in complete:
