@@ -39,7 +39,7 @@ def connect(url: URL) -> Engines:
     )
     return Engines(
         writer=engine,
-        reader=engine,
+        reader=engine.execution_options(isolation_level="AUTOCOMMIT"),
         turn=nullcontext(),
         name=url.render_as_string(hide_password=True),
         close=engine.dispose,

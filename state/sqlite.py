@@ -22,6 +22,13 @@ from state.errors import StoreUnavailable
 
 BUSY_TIMEOUT_MILLISECONDS = 5000
 READERS = 2
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA journal_size_limit=16777216",
+    "PRAGMA cache_size=-4000",
+)
 
 
 def connect(url: URL) -> Engines:
@@ -36,8 +43,7 @@ def connect(url: URL) -> Engines:
         _create(path)
     except OSError as error:
         raise StoreUnavailable(f"the store {path} cannot be created: {error.strerror or error}") from error
-    writer = _engine(path, connections=1, begin="BEGIN IMMEDIATE")
-    reader = _engine(path, connections=READERS, begin="BEGIN", query_only=True)
+    writer, reader = _writer(path), _reader(path)
 
     async def close() -> None:
         await reader.dispose()
@@ -60,36 +66,39 @@ def _create(path: Path) -> None:
             file.chmod(0o600)
 
 
-def _engine(path: Path, *, connections: int, begin: str, query_only: bool = False) -> AsyncEngine:
+def _writer(path: Path) -> AsyncEngine:
+    engine = _engine(path, connections=1)
+
+    # Python's driver must not open transactions on its own (see `isolation_level` below):
+    # it would begin them as readers, which cannot always become writers.
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _reader(path: Path) -> AsyncEngine:
+    return _engine(path, "PRAGMA query_only=ON", connections=READERS, autocommit=True)
+
+
+def _engine(path: Path, *pragmas: str, connections: int, autocommit: bool = False) -> AsyncEngine:
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
-        # Python's driver must not open transactions on its own: `begin` below does.
         connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MILLISECONDS / 1000},
         poolclass=AsyncAdaptedQueuePool,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=10,
         hide_parameters=True,
+        **({"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True} if autocommit else {}),
     )
-    pragmas = [
-        "PRAGMA journal_mode=WAL",
-        "PRAGMA synchronous=FULL",
-        "PRAGMA foreign_keys=ON",
-        "PRAGMA journal_size_limit=16777216",
-        "PRAGMA cache_size=-4000",
-    ]
-    if query_only:
-        pragmas.append("PRAGMA query_only=ON")
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        for pragma in pragmas:
+        for pragma in (*_PRAGMAS, *pragmas):
             cursor.execute(pragma)
         cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
 
     return engine
