@@ -106,7 +106,8 @@ class WorkQueue(Generic[K]):
                 self._queued.discard(key)
                 self._working.add(key)
                 return key
-            self._bell = anyio.Event()
+            if self._bell.is_set():
+                self._bell = anyio.Event()
             next_due = min(self._later.values(), default=None)
             timeout = None if next_due is None else max(0.0, next_due - self._clock())
             with anyio.move_on_after(timeout):

@@ -1,0 +1,138 @@
+"""Durable commands on their way to those who carry them out.
+
+The API writes an intent and rings a bell; here it is read and handed on, exactly once
+in the life of the process. After a crash the store still holds what was not finished,
+and everything is handed on again at the next start, before any poll.
+"""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+
+from reconciler.controllers.jobs import Jobs, TargetResult
+from reconciler.controllers.projects import ProjectController
+from reconciler.controllers.record import finished, utcnow
+from reconciler.controllers.sources import SourceController, supported
+from reconciler.sources.errors import SourceError
+from reconciler.sources.urls import repository_name
+from state.codec import source_spec_from_json
+from state.errors import StateError
+from state.model import Intent, IntentKind, Run, RunStatus, Source, SourceSpec, Trigger
+from state.store import Store
+
+_log = structlog.get_logger(__name__)
+
+RETRY_DELAY = 2.0
+
+
+class IntentController:
+    """Hands intents on."""
+
+    def __init__(
+        self, *, store: Store, sources: SourceController, projects: ProjectController, jobs: Jobs
+    ) -> None:
+        self._store = store
+        self._sources = sources
+        self._projects = projects
+        self._jobs = jobs
+        self._taken: set[str] = set()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Hand on what is open, then whatever comes."""
+        with self._store.watch.subscribe(("intents",)) as bell:
+            await self._close_interrupted()
+            started = False
+            while True:
+                try:
+                    for intent in await self._store.open_intents():
+                        if intent.id not in self._taken:
+                            await self._take(intent)
+                except StateError as error:
+                    _log.error("the store cannot be used", error=str(error))
+                    await anyio.sleep(RETRY_DELAY)
+                    continue
+                if not started:
+                    started = True
+                    task_status.started()
+                await bell.wait()
+
+    async def _close_interrupted(self) -> None:
+        """Runs of our own that a crash cut off: their work is found again by looking."""
+        open_intents = {intent.id for intent in await self._store.open_intents()}
+        for run in await self._store.unfinished_runs():
+            if run.job_id not in open_intents:
+                message = "interrupted by a restart of the agent; what was left is done by the next reconcile"
+                await self._store.finish(finished(run, RunStatus.FAILED, message, code="Interrupted"))
+
+    async def _take(self, intent: Intent) -> None:
+        run = await self._store.get_run(intent.id)
+        if run is None:
+            trigger = {IntentKind.POLL: Trigger.POLL, IntentKind.WEBHOOK: Trigger.WEBHOOK}.get(
+                intent.kind, Trigger.API
+            )
+            run = Run(
+                job_id=intent.id,
+                trigger=trigger,
+                status=RunStatus.ACCEPTED,
+                created_at=intent.created_at,
+                updated_at=utcnow(),
+            )
+        elif run.status.finished:
+            await self._store.finish(run)
+            return
+        self._taken.add(intent.id)
+        if intent.kind is IntentKind.POLL:
+            await self._take_poll(intent, run)
+        elif intent.kind is IntentKind.WEBHOOK:
+            await self._take_webhook(intent, run)
+        else:
+            self._projects.accept(intent, run)
+
+    async def _take_poll(self, intent: Intent, run: Run) -> None:
+        specs = [source_spec_from_json(raw) for raw in intent.payload["targets"]]
+        self._jobs.add(run, intent.kind, len(specs))
+        for spec in specs:
+            source = await self._source(spec, "api", run.job_id)
+            if source is not None:
+                self._sources.request(source, job_id=run.job_id)
+
+    async def _take_webhook(self, intent: Intent, run: Run) -> None:
+        payload = intent.payload
+        spec = source_spec_from_json(payload["target"])
+        self._jobs.add(run, intent.kind, 1)
+        source = await self._source(spec, "webhook", run.job_id)
+        if source is None:
+            return
+        commit = str(payload.get("commit") or "")
+        self._sources.request(
+            source,
+            job_id=run.job_id,
+            trigger=commit or "webhook",
+            filter_ref=str(payload.get("ref") or spec.reference),
+            source_name=str(payload.get("full_name") or ""),
+            source_url=str(payload.get("web_url") or ""),
+        )
+        for other in await self._store.list_sources():
+            if other.origin == "config" and other.repository == source.repository and other.id != source.id:
+                self._sources.request(other, explicit=False)
+
+    async def _source(self, spec: SourceSpec, origin: str, job_id: str) -> Source | None:
+        """The source of a target; one that cannot be followed ends its part of the job."""
+        subject = spec.url
+        error: str
+        try:
+            subject = repository_name(spec.url)
+            if supported(spec):
+                return await self._store.ensure_source(spec, subject, origin)
+            error = f"source type {spec.kind.value!r} is not supported yet"
+        except SourceError as refused:
+            error = str(refused)
+        result = TargetResult(
+            subject, ok=False, error="failed to clone repository", code="Unsupported", causes=((subject, error),)
+        )
+        await self._jobs.result(job_id, result)
+        return None
+
+
+

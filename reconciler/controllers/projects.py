@@ -1,0 +1,270 @@
+"""What a person asks of a project over the API: start, stop, restart, remove.
+
+On a stack that Moored manages, start, stop and remove are changes of the desired state
+(an override), and the stack reconciler does the rest; so they survive a crash by
+themselves. Restart is one action on what runs: which containers it has already
+restarted is noted durably, so that a crash neither loses it nor restarts them twice. On
+a project of somebody else the call acts once on what exists.
+
+Commands for one project are carried out one after the other, in the order they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from reconciler.controllers.contexts import UnknownContext
+from reconciler.controllers.record import RunRecorder, finished, utcnow
+from reconciler.controllers.stacks import StackController
+from reconciler.engine.errors import EngineError, EngineUnreachable
+from reconciler.engine.observe import observe_project
+from reconciler.planner import Action, Plan, PlanError, plan_down, plan_restart, plan_start, plan_stop
+from state.errors import StateError
+from state.events import EventHub
+from state.model import (
+    DEFAULT_CONTEXT,
+    Intent,
+    IntentKind,
+    JsonObject,
+    Overrides,
+    Removal,
+    Run,
+    RunStatus,
+    Stack,
+    StackKey,
+)
+from state.store import Store
+
+_log = structlog.get_logger(__name__)
+
+RETRY_DELAY = 2.0
+"""Seconds between attempts while the Engine or the store cannot be reached."""
+
+
+class _Refused(Exception):
+    """The command cannot be carried out; the caller is told why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class _Command:
+    intent: Intent
+    run: Run
+    key: StackKey
+    payload: JsonObject
+
+    @property
+    def timeout(self) -> float:
+        return float(self.payload.get("timeout", 30))
+
+
+class ProjectController:
+    """Carries out project intents."""
+
+    def __init__(self, *, store: Store, stacks: StackController, hub: EventHub) -> None:
+        self._store = store
+        self._stacks = stacks
+        self._hub = hub
+        self._queues: dict[StackKey, list[_Command]] = {}
+        self._tasks: TaskGroup | None = None
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve for ever."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            task_status.started()
+            await anyio.sleep_forever()
+
+    def accept(self, intent: Intent, run: Run) -> None:
+        """Take up an intent; commands of one project follow each other."""
+        key = StackKey(str(intent.payload.get("context") or DEFAULT_CONTEXT), str(intent.payload["name"]))
+        command = _Command(intent, run, key, intent.payload)
+        if key in self._queues:
+            self._queues[key].append(command)
+            return
+        self._queues[key] = [command]
+        if self._tasks is None:
+            raise RuntimeError("project controller is not running")
+        self._tasks.start_soon(self._work, key, name=f"project {key}")
+
+    async def _work(self, key: StackKey) -> None:
+        queue = self._queues[key]
+        while queue:
+            await self._carry_out(queue[0])
+            queue.pop(0)
+        del self._queues[key]
+
+    async def _carry_out(self, command: _Command) -> None:
+        """One command, until it has an outcome; an Engine or store that is away is waited for."""
+        run = replace(command.run, status=RunStatus.RUNNING, started_at=utcnow(), updated_at=utcnow())
+        while True:
+            try:
+                await self._store.put_run(run)
+                message = await self._act(command)
+                await self._finish(finished(run, RunStatus.SUCCEEDED, message))
+                return
+            except _Refused as refusal:
+                await self._finish(
+                    finished(
+                        run,
+                        RunStatus.FAILED,
+                        str(refusal),
+                        error=str(refusal),
+                        content=str(refusal),
+                        code=refusal.code,
+                    )
+                )
+                return
+            except (EngineUnreachable, StateError) as error:
+                _log.warning("command waits", job_id=run.job_id, stack=command.key.name, error=str(error))
+                await anyio.sleep(RETRY_DELAY)
+
+    async def _finish(self, run: Run) -> None:
+        while True:
+            try:
+                await self._store.finish(run)
+                break
+            except StateError as error:
+                _log.error("the store cannot be used", job_id=run.job_id, error=str(error))
+                await anyio.sleep(RETRY_DELAY)
+        self._hub.publish(run.job_id, "status", {"status": run.status.value, "message": run.message})
+
+    async def _act(self, command: _Command) -> str:
+        key, name = command.key, command.key.name
+        stack = await self._store.get_stack(key)
+        kind = command.intent.kind
+        if kind is IntentKind.OVERRIDE_CLEAR:
+            if stack is None:
+                raise _Refused("NotManaged", f"project is not managed: {name}")
+            await self._override(command, stack, Overrides())
+            return f"override cleared: {name}"
+        if kind is IntentKind.PROJECT_RESTART:
+            await self._restart(command, stack)
+            return f"project restarted: {name}"
+        if stack is None:
+            await self._act_once(command)
+        elif kind is IntentKind.PROJECT_STOP:
+            await self._override(command, stack, replace(stack.overrides, stopped=True))
+        elif kind is IntentKind.PROJECT_START:
+            await self._override(command, stack, replace(stack.overrides, stopped=False, removed=None))
+        elif kind is IntentKind.PROJECT_REMOVE:
+            removal = Removal(
+                stack.desired_hash,
+                volumes=bool(command.payload.get("volumes", True)),
+                images=bool(command.payload.get("images", True)),
+            )
+            await self._override(command, stack, replace(stack.overrides, removed=removal))
+        done = {
+            IntentKind.PROJECT_START: "started",
+            IntentKind.PROJECT_STOP: "stopped",
+            IntentKind.PROJECT_REMOVE: "removed",
+        }[kind]
+        return f"project {done}: {name}"
+
+    async def _override(self, command: _Command, stack: Stack, overrides: Overrides) -> None:
+        """Write an override and see the stack follow it."""
+        await self._store.set_overrides(stack.key, overrides)
+        outcome = await self._stacks.deploy(
+            stack.key,
+            job_id=command.run.job_id,
+            explicit=True,
+            stop_timeout=command.timeout if command.intent.kind is not IntentKind.PROJECT_START else None,
+        )
+        if outcome.status is RunStatus.FAILED:
+            raise _Refused("ActionFailed", outcome.message)
+
+    async def _restart(self, command: _Command, stack: Stack | None) -> None:
+        """Restart what runs, once each; a stopped stack is started (the override ends)."""
+        if stack is not None and (stack.overrides.stopped or stack.overrides.removed):
+            await self._override(command, stack, replace(stack.overrides, stopped=False, removed=None))
+            return
+        done: list[str] = [str(item) for item in command.intent.progress.get("restarted", ())]
+        await self._execute(
+            command,
+            lambda seen: plan_restart(command.key, seen, timeout=command.timeout),
+            skip=frozenset(done),
+            note=done,
+        )
+        if stack is not None:
+            self._stacks.wake(stack.key, now=True)
+
+    async def _act_once(self, command: _Command) -> None:
+        """Act on a project that nobody here manages."""
+        key, timeout = command.key, command.timeout
+        kind = command.intent.kind
+        if kind is IntentKind.PROJECT_START:
+            await self._execute(command, lambda seen: plan_start(key, seen, timeout=timeout))
+        elif kind is IntentKind.PROJECT_STOP:
+            await self._execute(command, lambda seen: plan_stop(key, seen, timeout=timeout))
+        else:
+            volumes = bool(command.payload.get("volumes", True))
+            images: bool | str = True if command.payload.get("images", True) else "local"
+            await self._execute(
+                command,
+                lambda seen: plan_down(key, seen, project=None, volumes=volumes, images=images, timeout=timeout),
+            )
+
+    async def _execute(
+        self, command: _Command, decide: Any, *, skip: frozenset[str] = frozenset(), note: list[str] | None = None
+    ) -> None:
+        try:
+            async with self._stacks.exclusive(command.key) as context:
+                seen = await observe_project(context.engine, context.observed, command.key.name)
+                plan_: Plan = decide(seen)
+                if skip:
+                    plan_ = _without(plan_, skip)
+                if plan_.empty:
+                    return
+                recorder = _NotingRecorder(
+                    store=self._store,
+                    hub=self._hub,
+                    job_id=command.run.job_id,
+                    stack=command.key.name,
+                    context=command.key.context,
+                    fields={"trigger": "api"},
+                    note=note,
+                )
+                await recorder.plan(plan_)
+                result = await context.executor.execute(plan_, None, recorder)
+                await recorder.flush()
+        except UnknownContext as error:
+            raise _Refused("UnknownContext", str(error)) from error
+        except PlanError as error:
+            raise _Refused("Unsupported", str(error)) from error
+        except EngineUnreachable:
+            raise
+        except EngineError as error:
+            raise _Refused("EngineRefused", str(error)) from error
+        if not result.ok:
+            raise _Refused(result.code or "ActionFailed", result.message)
+
+
+@dataclass
+class _NotingRecorder(RunRecorder):
+    """Notes restarted containers in the intent, so that a crash does not restart them twice."""
+
+    note: list[str] | None = None
+
+    async def finished(self, action: Action, error: str | None) -> None:
+        await super().finished(action, error)
+        if self.note is not None and not error and action.kind.value == "restart-container":
+            self.note.append(str(action.params.get("container", action.target)))
+            await self.store.note_progress(self.job_id, {"restarted": list(self.note)})
+
+
+def _without(plan_: Plan, containers: frozenset[str]) -> Plan:
+    """A plan without the actions on containers that are done already."""
+    gone = {action.id for action in plan_.actions if str(action.params.get("container", "")) in containers}
+    kept: Sequence[Action] = [
+        replace(action, needs=action.needs - gone) for action in plan_.actions if action.id not in gone
+    ]
+    return replace(plan_, actions=tuple(kept))

@@ -1,0 +1,563 @@
+"""The source loops: what Git says becomes the desired state of stacks.
+
+Each followed source has a poll loop that only says "look again"; webhooks and API calls
+say the same. Work is keyed by repository: while one sync of a repository works at most
+one waits, and whoever asks meanwhile joins the waiting one and shares its outcome.
+
+A sync asks the remote where the reference points (`ls-remote`). If that moved, or
+somebody explicitly asked, the revision is laid out on disk, the deploy configuration
+read, every stack rendered and the whole desired state written in one transaction; then
+the stacks are reconciled and their outcomes collected. A stack that cannot be rendered
+fails alone and keeps running as it was.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from reconciler.controllers.conditions import same, with_condition
+from reconciler.controllers.jobs import Jobs, TargetResult
+from reconciler.controllers.queue import WorkQueue
+from reconciler.controllers.record import finished, new_run, utcnow
+from reconciler.controllers.stacks import StackController
+from reconciler.deployments.config import ConfigError, DeployConfig
+from reconciler.deployments.render import RenderContext, Rendered, RenderError, render
+from reconciler.sources.errors import SourceError
+from state.errors import StateError
+from state.events import EventHub
+from state.model import (
+    ConditionType,
+    IntentKind,
+    Run,
+    RunStatus,
+    Source,
+    SourceKind,
+    SourceSpec,
+    Stack,
+    StackKey,
+    StackOutcome,
+    Trigger,
+)
+from state.store import Store
+
+_log = structlog.get_logger(__name__)
+
+CHECKED_EVERY = 60.0
+"""Seconds between two writes of `last_checked` of a source that does not move."""
+LOCAL_RESYNC = 24 * 3600.0
+"""Seconds between polls of a local source whose interval is 0."""
+
+
+@dataclass(frozen=True)
+class SyncedTree:
+    """A revision on disk."""
+
+    root: Path
+    commit: str
+    objects: Mapping[str, str]
+    moved: bool
+    """Whether the work tree had to change."""
+
+
+@dataclass(frozen=True)
+class SourceAccess:
+    """How the controller reaches Git and deploy configurations; wired by the agent."""
+
+    resolve: Callable[[SourceSpec], Any]
+    """async (spec) -> commit the reference points to."""
+    checkout: Callable[[SourceSpec, str], Any]
+    """async (spec, commit) -> SyncedTree."""
+    configs: Callable[[SourceSpec, SyncedTree], Any]
+    """(spec, tree) -> (deploy configurations with discovery carried out, warnings). Blocking."""
+    watch: Callable[[SourceSpec, Callable[[], None]], Any]
+    """async (spec, notify): watch a local repository until cancelled."""
+    public_url: Callable[[str], str]
+    """A URL without its credentials."""
+
+
+@dataclass
+class _Pending:
+    """Somebody, or a poll loop, wants a source looked at."""
+
+    source: Source
+    jobs: list[str] = field(default_factory=list)
+    explicit: bool = False
+    trigger: str = "poll"
+    """Value of the label `cd.doco.deployment.trigger`."""
+    filter_ref: str | None = None
+    """The pushed reference that `webhook_filter`s are matched against; None: not a webhook."""
+    source_name: str = ""
+    source_url: str = ""
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """Settings of the syncs."""
+
+    process_environment: Mapping[str, str]
+    key: bytes
+    instance: str
+    version: str
+
+
+class SourceController:
+    """Follows sources. `run` keeps it going; `request` is for intents."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        stacks: StackController,
+        jobs: Jobs,
+        hub: EventHub,
+        access: SourceAccess,
+        options: SyncOptions,
+        metrics: Callable[[str, float, bool], None] = lambda repository, seconds, ok: None,
+    ) -> None:
+        self._store = store
+        self._stacks = stacks
+        self._jobs = jobs
+        self._hub = hub
+        self._access = access
+        self._options = options
+        self._metrics = metrics
+        self._queue: WorkQueue[str] = WorkQueue(base_delay=5.0)
+        self._pending: dict[str, dict[str, _Pending]] = {}
+        self._synced: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._failures: dict[str, int] = {}
+        self._checked: dict[str, datetime] = {}
+        self._bells: dict[str, anyio.Event] = {}
+        self._draining = False
+
+    # --- for the neighbours ---------------------------------------------------------------
+    async def run(
+        self, followed: Sequence[Source], *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Poll `followed` and serve requests for ever."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._dispatch, tasks)
+            for source in followed:
+                tasks.start_soon(self._poll, source, tasks, name=f"poll {source.repository}")
+            task_status.started()
+
+    def request(
+        self,
+        source: Source,
+        *,
+        job_id: str = "",
+        explicit: bool = True,
+        trigger: str = "poll",
+        filter_ref: str | None = None,
+        source_name: str = "",
+        source_url: str = "",
+    ) -> None:
+        """Look at a source; the outcome goes to the job. Joins a sync that still waits."""
+        waiting = self._pending.setdefault(source.repository, {})
+        pending = waiting.get(source.id)
+        if pending is None:
+            pending = waiting[source.id] = _Pending(source)
+        if job_id:
+            pending.jobs.append(job_id)
+        if explicit:
+            pending.explicit = True
+            pending.trigger = trigger
+            pending.filter_ref = filter_ref
+            pending.source_name = source_name or pending.source_name
+            pending.source_url = source_url or pending.source_url
+        self._queue.add(source.repository, now=explicit)
+
+    async def drain(self) -> None:
+        """Take up nothing new and return when the running syncs have ended."""
+        self._draining = True
+        while self._queue.working:
+            await anyio.sleep(0.05)
+
+    # --- loops ------------------------------------------------------------------------------
+    async def _poll(self, source: Source, tasks: TaskGroup) -> None:
+        spec = source.spec
+        local = spec.url.startswith(("file://", "/"))
+        if spec.interval <= 0 and not spec.run_once and not local:
+            _log.info("polling job disabled by config", repository=source.repository)
+            return
+        bell = self._bells[source.id] = anyio.Event()
+        if local and spec.watch and not spec.run_once:
+            tasks.start_soon(self._access.watch, spec, lambda: self._ring(source.id), name=f"watch {source.repository}")
+        while True:
+            self.request(source, explicit=False)
+            if spec.run_once:
+                return
+            interval = spec.interval if spec.interval > 0 else LOCAL_RESYNC
+            failures = self._failures.get(source.id, 0)
+            if failures:
+                interval = min(interval, 5.0 * 2.0 ** min(failures - 1, 10))
+            with anyio.move_on_after(interval * random.uniform(0.95, 1.05)):  # noqa: S311 - jitter, no secret
+                await bell.wait()
+            bell = self._bells[source.id] = anyio.Event()
+
+    def _ring(self, source_id: str) -> None:
+        bell = self._bells.get(source_id)
+        if bell is not None:
+            bell.set()
+
+    async def _dispatch(self, tasks: TaskGroup) -> None:
+        while True:
+            repository = await self._queue.get()
+            if self._draining:
+                self._queue.done(repository)
+                await anyio.sleep_forever()
+            tasks.start_soon(self._work, repository, name=f"sync {repository}")
+
+    async def _work(self, repository: str) -> None:
+        pending = self._pending.pop(repository, {})
+        try:
+            async with anyio.create_task_group() as tasks:
+                for item in pending.values():
+                    tasks.start_soon(self._sync_and_tell, item)
+            self._queue.forget(repository)
+        finally:
+            self._queue.done(repository)
+
+    async def _sync_and_tell(self, pending: _Pending) -> None:
+        started = anyio.current_time()
+        source = pending.source
+        try:
+            await self._jobs.start(pending.jobs)
+            result = await self._sync(pending)
+        except StateError as error:
+            _log.error("the store cannot be used", repository=source.repository, error=str(error))
+            # Nothing accepted is lost: the same jobs are served as soon as the store is back.
+            waiting = self._pending.setdefault(source.repository, {})
+            again = waiting.setdefault(source.id, pending)
+            if again is not pending:
+                again.jobs[:0] = pending.jobs
+                again.explicit |= pending.explicit
+            self._queue.retry(source.repository)
+            return
+        self._failures[source.id] = 0 if result.ok else self._failures.get(source.id, 0) + 1
+        for job_id in pending.jobs:
+            await self._jobs.result(job_id, result)
+        self._metrics(source.repository, anyio.current_time() - started, result.ok)
+
+    # --- a sync, from top to bottom -----------------------------------------------------------
+    async def _sync(self, pending: _Pending) -> TargetResult:
+        """Look at one source. Its failures are results; only store errors escape."""
+        source = pending.source
+        spec = source.spec
+        own: Run | None = None
+        leader = pending.jobs[0] if pending.jobs else ""
+        log = _log.bind(repository=source.repository, reference=spec.reference, job_id=leader)
+        try:
+            heads = await self._heads(source)
+            if not pending.explicit and heads == self._synced.get(source.id):
+                await self._checked_again(source)
+                log.debug("nothing changed", revision=heads[0][1])
+                return TargetResult(source.repository, ok=True, revision=heads[0][1])
+            if not leader:
+                own = new_run(Trigger.POLL, repository=source.repository, target=spec.target)
+                await self._store.put_run(own)
+                leader = own.job_id
+                log = log.bind(job_id=leader)
+            result = await self._apply(pending, leader, heads[0][1], log)
+        except SourceError as error:
+            result = TargetResult(
+                source.repository,
+                ok=False,
+                error="failed to clone repository",
+                code=error.code,
+                causes=((source.repository, str(error)),),
+            )
+            await self._source_condition(source, False, error.code, str(error), log)
+            if own is None and not pending.jobs and self._failures.get(source.id, 0) == 0:
+                own = new_run(Trigger.POLL, repository=source.repository, target=spec.target)
+        except ConfigError as error:
+            result = TargetResult(
+                source.repository,
+                ok=False,
+                error="failed to get deploy configuration",
+                code="InvalidConfiguration",
+                causes=tuple((source.repository, line) for line in str(error).splitlines()),
+            )
+            await self._source_condition(source, False, "InvalidConfiguration", str(error), log)
+        if own is not None:
+            await self._end_own(own, result)
+        return replace(result, leader=leader)
+
+    async def _heads(self, source: Source) -> tuple[tuple[str, str], ...]:
+        """Where the source's reference points, and each other reference its stacks follow."""
+        spec = source.spec
+        heads = [("", await self._access.resolve(spec))]
+        for name, _ in self._synced.get(source.id, ())[1:]:
+            url, _, reference = name.partition("#")
+            heads.append((name, await self._access.resolve(replace(spec, url=url, reference=reference))))
+        return tuple(heads)
+
+    async def _apply(self, pending: _Pending, leader: str, commit: str, log: Any) -> TargetResult:
+        source = pending.source
+        spec = source.spec
+        tree: SyncedTree = await self._access.checkout(spec, commit)
+        if tree.moved or self._synced.get(source.id, ((), ("", "")))[0] != ("", commit):
+            log.info("polling repository", revision=commit)
+        configs, warnings = await anyio.to_thread.run_sync(self._access.configs, spec, tree)
+        configs = [config for config in configs if _wanted(config, pending.filter_ref)]
+
+        trees: dict[str, SyncedTree] = {"": tree}
+        heads: list[tuple[str, str]] = [("", commit)]
+        rendered: list[tuple[DeployConfig, SyncedTree, Rendered]] = []
+        destroyed: list[DeployConfig] = []
+        failed: list[StackOutcome] = []
+        for config in configs:
+            if config.destroy.enabled:
+                destroyed.append(config)
+                continue
+            name = _tree_name(config, spec)
+            try:
+                if name not in trees:
+                    url, _, reference = name.partition("#")
+                    other = replace(spec, url=url, reference=reference)
+                    head = await self._access.resolve(other)
+                    trees[name] = await self._access.checkout(other, head)
+                    heads.append((name, head))
+                one = await anyio.to_thread.run_sync(render, config, self._render_context(pending, trees[name]))
+            except (RenderError, SourceError) as error:
+                failed.append(await self._render_failed(config, str(error), log))
+                continue
+            conflict = await self._conflict(source, one)
+            if conflict:
+                failed.append(await self._render_failed(config, conflict, log))
+                continue
+            rendered.append((config, trees[name], one))
+            warnings = (*warnings, *(f"{one.name}: {warning}" for warning in one.warnings))
+
+        before = {stack.key: stack for stack in await self._store.list_stacks(desired=False)}
+        stacks = await self._store.apply_stacks(
+            source.id, commit, [self._stack(source, tree_, one, pending, before) for _, tree_, one in rendered]
+        )
+        if pending.explicit:
+            stacks = [await self._end_removal(stack) for stack in stacks]
+        going = await self._going(source, destroyed, configs, before)
+        if not failed:
+            await self._source_condition(source, True, "Synced", f"{spec.reference} at {commit}", log)
+            self._synced[source.id] = tuple(heads)
+        else:
+            message = "; ".join(f"{outcome.stack}: {outcome.message}" for outcome in failed)
+            await self._source_condition(source, False, "RenderFailed", message, log)
+            self._synced[source.id] = tuple(heads)
+        for warning in warnings:
+            log.warning("deploy configuration", warning=warning)
+
+        due = [
+            stack.key
+            for stack in stacks
+            if pending.explicit or stack.observed_generation < stack.generation or not _ready(stack)
+        ]
+        outcomes = await self._deploy([*due, *going], leader, explicit=True)
+        outcomes = [*failed, *outcomes]
+        bad = [outcome for outcome in outcomes if outcome.status is RunStatus.FAILED]
+        log.log(
+            30 if bad else 20,
+            "job completed with errors" if bad else "job completed successfully",
+            revision=commit,
+            stacks=len(outcomes),
+        )
+        return TargetResult(
+            source.repository,
+            ok=not bad,
+            error="deployment failed" if bad else "",
+            code="DeploymentFailed" if bad else "",
+            causes=tuple((outcome.stack, outcome.message) for outcome in bad),
+            revision=f"{spec.reference} ({commit})",
+            stacks=tuple(outcomes),
+            warnings=tuple(warnings),
+        )
+
+    async def _deploy(self, keys: Iterable[StackKey], leader: str, *, explicit: bool) -> list[StackOutcome]:
+        outcomes: list[StackOutcome] = []
+
+        async def one(key: StackKey) -> None:
+            outcomes.append(await self._stacks.deploy(key, job_id=leader, explicit=explicit))
+
+        async with anyio.create_task_group() as tasks:
+            for key in keys:
+                tasks.start_soon(one, key)
+        return sorted(outcomes, key=lambda outcome: outcome.stack)
+
+    def _stack(
+        self,
+        source: Source,
+        tree: SyncedTree,
+        one: Rendered,
+        pending: _Pending,
+        before: Mapping[StackKey, Stack],
+    ) -> Stack:
+        key = StackKey(one.context, one.name)
+        known = before.get(key)
+        moved = known is None or known.revision != tree.commit
+        wishes = one.config.get("force_recreate") or one.config.get("force_image_pull")
+        wish = tree.commit if wishes and (moved or pending.explicit) else (known.pending_recreate if known else "")
+        return Stack(
+            key=key,
+            source_id=source.id,
+            repository=source.repository,
+            reference=str(one.config.get("reference") or source.spec.reference),
+            revision=tree.commit,
+            config=one.config,
+            desired=one.desired,
+            desired_hash=one.desired_hash,
+            pending_recreate=wish,
+        )
+
+    def _render_context(self, pending: _Pending, tree: SyncedTree) -> RenderContext:
+        source = pending.source
+        short = source.repository.partition("/")[2] or source.repository
+        return RenderContext(
+            root=tree.root,
+            objects=tree.objects,
+            revision=tree.commit,
+            reference=source.spec.reference,
+            repository=source.repository,
+            source_name=pending.source_name or short,
+            source_url=pending.source_url or self._access.public_url(source.spec.url),
+            trigger=pending.trigger,
+            target=source.spec.target,
+            process_environment=self._options.process_environment,
+            key=self._options.key,
+            instance=self._options.instance,
+            version=self._options.version,
+            timestamp=utcnow().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        )
+
+    async def _conflict(self, source: Source, one: Rendered) -> str:
+        """Why this source may not deploy a stack of that name; empty: it may."""
+        known = await self._store.get_stack(StackKey(one.context, one.name))
+        if known is None or known.source_id == source.id or known.repository == source.repository:
+            return ""
+        owner = await self._store.get_source(known.source_id)
+        if owner is None:
+            return ""
+        return (
+            "another stack with the same name already exists and is not managed by this repository: "
+            f"{one.name} belongs to {known.repository}"
+        )
+
+    async def _end_removal(self, stack: Stack) -> Stack:
+        """An explicit poll brings a removed stack back."""
+        if stack.overrides.removed is None:
+            return stack
+        return await self._store.set_overrides(stack.key, replace(stack.overrides, removed=None)) or stack
+
+    async def _going(
+        self,
+        source: Source,
+        destroyed: Sequence[DeployConfig],
+        configs: Sequence[DeployConfig],
+        before: Mapping[StackKey, Stack],
+    ) -> list[StackKey]:
+        """Stacks to take down: `destroy`, and discovered ones that disappeared."""
+        going: list[StackKey] = []
+        for config in destroyed:
+            key = StackKey(config.context or "default", config.name)
+            if key in before:
+                await self._store.update_stack(key, deleting=True)
+                going.append(key)
+        names = {StackKey(config.context or "default", config.name) for config in configs}
+        for key, stack in before.items():
+            discovery = stack.config.get("auto_discovery") or {}
+            if (
+                stack.source_id == source.id
+                and key not in names
+                and isinstance(discovery, Mapping)
+                and discovery.get("enabled")
+                and discovery.get("delete")
+            ):
+                await self._store.update_stack(key, deleting=True)
+                going.append(key)
+        return going
+
+    async def _render_failed(self, config: DeployConfig, message: str, log: Any) -> StackOutcome:
+        """Say that a stack could not be rendered; what runs of it stays."""
+        context = config.context or "default"
+        log.error("deployment failed", stack=config.name, context=context, error=message)
+        stack = await self._store.get_stack(StackKey(context, config.name))
+        if stack is not None:
+            conditions = with_condition(stack.conditions, ConditionType.DEGRADED, True, "RenderFailed", message)
+            if not same(conditions, stack.conditions):
+                await self._store.update_stack(stack.key, conditions=conditions)
+        return StackOutcome(stack=config.name, context=context, status=RunStatus.FAILED, message=message)
+
+    async def _source_condition(self, source: Source, ready: bool, reason: str, message: str, log: Any) -> None:
+        current = await self._store.get_source(source.id) or source
+        conditions = with_condition(current.conditions, ConditionType.SOURCE_READY, ready, reason, message)
+        if not ready and not same(conditions, current.conditions):
+            log.error("error during poll job", reason=reason, error=message)
+        now = utcnow()
+        await self._store.update_source(
+            source.id,
+            conditions=None if same(conditions, current.conditions) else conditions,
+            last_checked=now,
+            last_success=now if ready else None,
+            failures=0 if ready else current.failures + 1,
+        )
+
+    async def _checked_again(self, source: Source) -> None:
+        """Note now and then that a source was looked at and had not moved."""
+        now = utcnow()
+        last = self._checked.get(source.id)
+        if last is None or (now - last).total_seconds() >= CHECKED_EVERY or self._failures.get(source.id):
+            self._checked[source.id] = now
+            current = await self._store.get_source(source.id) or source
+            if self._failures.get(source.id):
+                conditions = with_condition(
+                    current.conditions, ConditionType.SOURCE_READY, True, "Synced", "the source answers again"
+                )
+                await self._store.update_source(source.id, conditions=conditions, failures=0)
+            await self._store.update_source(source.id, last_checked=now, last_success=now)
+
+    async def _end_own(self, run: Run, result: TargetResult) -> None:
+        """Record a poll of our own."""
+        causes = "; ".join(text for _, text in result.causes)
+        status = RunStatus.SUCCEEDED if result.ok else RunStatus.FAILED
+        message = "poll completed successfully" if result.ok else f"{result.error}: {causes}"
+        run = replace(run, revision=result.revision, stacks=result.stacks, warnings=result.warnings)
+        await self._store.finish(finished(run, status, message, error=result.error, content=causes, code=result.code))
+        self._hub.publish(run.job_id, "status", {"status": status.value, "message": message})
+
+
+def _wanted(config: DeployConfig, filter_ref: str | None) -> bool:
+    """Whether a webhook's reference passes a deployment's filter."""
+    return filter_ref is None or config.matches_webhook(filter_ref)
+
+
+def _ready(stack: Stack) -> bool:
+    return any(c.type is ConditionType.READY and c.status for c in stack.conditions)
+
+
+def _tree_name(config: DeployConfig, spec: SourceSpec) -> str:
+    """Which work tree a deployment is rendered from: empty, or `url#reference`."""
+    url = config.repository_url or spec.url
+    reference = config.reference or spec.reference
+    if url == spec.url and _full(reference) == _full(spec.reference):
+        return ""
+    return f"{url}#{reference}"
+
+
+def _full(reference: str) -> str:
+    return reference if reference.startswith("refs/") or len(reference) == 40 else f"refs/heads/{reference}"
+
+
+def job_kind(trigger: Trigger) -> IntentKind | None:
+    """The intent kind of a run's trigger; None for our own."""
+    return {Trigger.POLL: IntentKind.POLL, Trigger.WEBHOOK: IntentKind.WEBHOOK}.get(trigger)
+
+
+def supported(spec: SourceSpec) -> bool:
+    """Whether sources of that kind can be followed."""
+    return spec.kind is SourceKind.GIT

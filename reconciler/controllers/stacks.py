@@ -1,0 +1,568 @@
+"""The stack reconcilers: what should run, runs.
+
+A key `(context, name)` enters the queue when its desired state changed, when one of its
+containers did, when a person asked, when the Engine came back, and at every resync. The
+worker then does always the same: read what is desired (store) and what is seen (cache),
+plan, and when the plan is not empty look at the Engine afresh, carry the plan out and
+look again, until nothing is left to do. Then the stack's health decides its conditions.
+
+The first look costs no Engine call. A stack that is as it should be ends there.
+
+`deploy` is for those who want to know how it ends: it enqueues the key and waits for the
+first reconcile that began afterwards to succeed or fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from reconciler.controllers.conditions import same, with_condition, without
+from reconciler.controllers.contexts import Contexts, DockerContext, UnknownContext
+from reconciler.controllers.fights import ROUNDS, FightWatch
+from reconciler.controllers.queue import WorkQueue
+from reconciler.controllers.record import RunRecorder, finished, new_run
+from reconciler.deployments.desired import desired_of, force_requested
+from reconciler.engine.errors import EngineError, EngineUnreachable
+from reconciler.engine.execute import ExecutionResult
+from reconciler.engine.observe import cached_project, observe_project
+from reconciler.planner import (
+    ActionKind,
+    DesiredStack,
+    Plan,
+    PlanError,
+    Readiness,
+    ReadinessState,
+    plan,
+    plan_down,
+    readiness,
+)
+from state.errors import StateError
+from state.events import EventHub
+from state.model import (
+    Condition,
+    ConditionType,
+    JsonObject,
+    RunStatus,
+    Stack,
+    StackKey,
+    StackOutcome,
+    Trigger,
+)
+from state.observed import ObservedProject
+from state.store import Store
+from state.watch import Topic
+
+_log = structlog.get_logger(__name__)
+
+MAX_ROUNDS = 8
+"""Plans of one reconcile: images, then containers, then what an interrupted earlier attempt
+left; more means that acting does not bring us nearer."""
+
+
+@dataclass
+class _Request:
+    """Somebody waits for the outcome of a reconcile."""
+
+    job_id: str
+    explicit: bool
+    stop_timeout: float | None = None
+    done: anyio.Event = field(default_factory=anyio.Event)
+    outcome: StackOutcome | None = None
+
+
+class _Wait(Exception):
+    """The reconcile cannot go on now; something else will wake the key."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Failed(Exception):
+    """The reconcile failed; it is tried again later."""
+
+    def __init__(self, reason: str, message: str, *, delay: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.delay = delay
+
+
+class StackController:
+    """Reconciles stacks. `run` keeps it going; the other methods are for its neighbours."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        contexts: Contexts,
+        hub: EventHub,
+        resync: float,
+        observe_metric: Callable[[str, float, str], None] = lambda stack, seconds, result: None,
+    ) -> None:
+        self._store = store
+        self._contexts = contexts
+        self._hub = hub
+        self._resync = resync
+        self._metric = observe_metric
+        self._queue: WorkQueue[StackKey] = WorkQueue()
+        self._requests: dict[StackKey, list[_Request]] = {}
+        self._locks: dict[StackKey, anyio.Lock] = {}
+        self._known: set[StackKey] = set()
+        self._fights = FightWatch()
+        self._draining = False
+
+    # --- for the neighbours -------------------------------------------------------------
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Reconcile for ever."""
+        for stack in await self._store.list_stacks(desired=False):
+            self._known.add(stack.key)
+        watch = self._store.watch
+        with watch.listen(("observed",), self._on_observed), watch.listen(("connection",), self._on_connection):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._dispatch, tasks)
+                tasks.start_soon(self._resync_all)
+                task_status.started()
+
+    def wake(self, key: StackKey, *, now: bool = False) -> None:
+        """Look at a stack; `now` also when it is backing off."""
+        self._known.add(key)
+        self._queue.add(key, now=now)
+
+    async def deploy(
+        self, key: StackKey, *, job_id: str, explicit: bool = True, stop_timeout: float | None = None
+    ) -> StackOutcome:
+        """Reconcile a stack now and return how that ended. `explicit`: a person or a new
+        revision asked, so what failed by itself is tried again too. `stop_timeout`: seconds of
+        grace for the containers that are stopped, instead of their own."""
+        request = _Request(job_id=job_id, explicit=explicit, stop_timeout=stop_timeout)
+        self._requests.setdefault(key, []).append(request)
+        self.wake(key, now=True)
+        try:
+            await request.done.wait()
+        finally:
+            waiting = self._requests.get(key)
+            if waiting is not None and request in waiting:
+                waiting.remove(request)
+        assert request.outcome is not None
+        return request.outcome
+
+    @asynccontextmanager
+    async def exclusive(self, key: StackKey) -> AsyncIterator[DockerContext]:
+        """Hold a stack still while something else acts on its containers."""
+        async with self._locks.setdefault(key, anyio.Lock()):
+            context = await self._contexts.get(key.context)
+            yield context
+
+    async def drain(self) -> None:
+        """Take up nothing new and return when what runs has ended."""
+        self._draining = True
+        while self._queue.working:
+            await anyio.sleep(0.05)
+
+    @property
+    def queue_depth(self) -> int:
+        return len(self._queue)
+
+    # --- the loops ------------------------------------------------------------------------
+    def _on_observed(self, topic: Topic) -> None:
+        key = StackKey(str(topic[1]), str(topic[2]))
+        if key in self._known:
+            self._queue.add(key)
+
+    def _on_connection(self, topic: Topic) -> None:
+        for key in self._known:
+            if key.context == topic[1]:
+                self._queue.add(key, now=True)
+
+    async def _resync_all(self) -> None:
+        while True:
+            for stack in await self._store.list_stacks(desired=False):
+                self.wake(stack.key)
+            await anyio.sleep(self._resync)
+
+    async def _dispatch(self, tasks: TaskGroup) -> None:
+        while True:
+            key = await self._queue.get()
+            if self._draining:
+                self._queue.done(key)
+                await anyio.sleep_forever()
+            tasks.start_soon(self._handle, key, name=f"stack {key}")
+
+    async def _handle(self, key: StackKey) -> None:
+        requests = self._requests.pop(key, [])
+        started = anyio.current_time()
+        result = "error"
+        try:
+            async with self._locks.setdefault(key, anyio.Lock()):
+                outcome = await self._reconcile(key, requests)
+            self._queue.forget(key)
+            result = "progressing" if outcome is None else outcome.status.value
+            self._answer(requests, outcome or StackOutcome(stack=key.name, context=key.context))
+        except _Wait as wait:
+            result = "waiting"
+            await self._note_waiting(key, wait)
+            self._requests.setdefault(key, []).extend(requests)
+        except _Failed as failure:
+            result = "failed"
+            message = str(failure)
+            delay = failure.delay
+            if delay is None:
+                delay = self._queue.retry(key)
+            else:
+                self._queue.add_after(key, delay)
+            _log.warning(
+                "stack is not as desired, trying again",
+                stack=key.name,
+                context=key.context,
+                reason=failure.reason,
+                error=message,
+                retry_in=round(delay, 1),
+            )
+            self._answer(
+                requests,
+                StackOutcome(stack=key.name, context=key.context, status=RunStatus.FAILED, message=message),
+            )
+        except StateError as error:
+            self._requests.setdefault(key, []).extend(requests)
+            delay = self._queue.retry(key)
+            _log.error("the store cannot be used", stack=key.name, error=str(error), retry_in=round(delay, 1))
+        finally:
+            self._queue.done(key)
+            self._metric(str(key), anyio.current_time() - started, result)
+
+    def _answer(self, requests: Sequence[_Request], outcome: StackOutcome) -> None:
+        for request in requests:
+            request.outcome = outcome
+            request.done.set()
+
+    async def _note_waiting(self, key: StackKey, wait: _Wait) -> None:
+        try:
+            stack = await self._store.get_stack(key)
+            if stack is not None:
+                await self._set_conditions(
+                    stack, with_condition(stack.conditions, ConditionType.READY, False, wait.reason, str(wait))
+                )
+        except StateError as error:
+            _log.error("the store cannot be used", stack=key.name, error=str(error))
+
+    # --- the life of a stack, from top to bottom --------------------------------------------
+    async def _reconcile(self, key: StackKey, requests: Sequence[_Request]) -> StackOutcome | None:
+        """Bring one stack to where it should be. None: its health is still developing."""
+        stack = await self._store.get_stack(key)
+        if stack is None:
+            self._known.discard(key)
+            self._queue.drop(key)
+            self._fights.forget(key)
+            return StackOutcome(stack=key.name, context=key.context, message="not managed")
+
+        try:
+            context = await self._contexts.get(key.context)
+        except UnknownContext as error:
+            raise await self._fail(stack, "UnknownContext", str(error)) from error
+        if not context.observed.connected:
+            raise _Wait("ContextUnreachable", f"Docker context {key.context}: {context.observed.error or 'connecting'}")
+
+        explicit = any(request.explicit for request in requests)
+        desired = desired_of(stack, fresh=explicit or stack.observed_generation < stack.generation)
+        going = stack.deleting or stack.overrides.removed is not None
+
+        if not force_requested(stack) and not explicit:
+            seen = cached_project(context.observed, desired)
+            if seen is not None:
+                glance = self._next_plan(stack, desired, seen, going)
+                if glance.empty:
+                    return await self._conclude(stack, desired, seen, going, blocked=glance)
+
+        try:
+            return await self._converge(stack, desired, context, requests, going)
+        except EngineUnreachable as error:
+            raise _Wait("ContextUnreachable", f"Docker context {key.context}: {error}") from error
+        except PlanError as error:
+            raise await self._fail(stack, "Unsupported", str(error)) from error
+        except EngineError as error:
+            raise await self._fail(stack, "EngineRefused", str(error)) from error
+
+    def _next_plan(self, stack: Stack, desired: DesiredStack, seen: ObservedProject, going: bool) -> Plan:
+        if not going:
+            return plan(desired, seen)
+        removal = stack.overrides.removed
+        volumes, images = (removal.volumes, removal.images) if removal else _removal_of(stack.config)
+        return plan_down(
+            stack.key,
+            seen,
+            project=desired.project,
+            volumes=volumes,
+            images=True if images else "local",
+            timeout=None,
+        )
+
+    async def _converge(
+        self,
+        stack: Stack,
+        desired: DesiredStack,
+        context: DockerContext,
+        requests: Sequence[_Request],
+        going: bool,
+    ) -> StackOutcome | None:
+        recorder: RunRecorder | None = None
+        own_run = None
+        acted = False
+        plan_: Plan | None = None
+        try:
+            for round_ in range(MAX_ROUNDS):
+                seen = await observe_project(context.engine, context.observed, desired)
+                plan_ = _with_grace(self._next_plan(stack, desired, seen, going), requests)
+                if plan_.empty:
+                    break
+                rounds = self._fights.round(stack.key, stack.generation, plan_, anyio.current_time()) if not round_ else 0
+                if rounds > ROUNDS and not requests and not acted:
+                    raise await self._fight(stack, plan_, rounds)
+                if recorder is None:
+                    recorder, own_run = await self._begin(stack, requests)
+                await recorder.plan(plan_)
+                if not acted:
+                    _log.info(
+                        "deploying stack",
+                        **self._fields(stack, recorder.job_id, recorder.fields),
+                        reason=_summary(plan_),
+                        actions=len(plan_.actions),
+                    )
+                    await self._set_conditions(
+                        stack,
+                        with_condition(stack.conditions, ConditionType.RECONCILING, True, "Acting", _summary(plan_)),
+                    )
+                acted = True
+                async with context.slots:
+                    result = await context.executor.execute(plan_, desired, recorder)
+                await recorder.flush()
+                stack, desired = await self._after_execution(stack, desired, plan_, result)
+                if not result.ok:
+                    raise await self._fail(stack, result.code or "ActionFailed", result.message)
+            else:
+                assert plan_ is not None
+                raise await self._fail(
+                    stack, "NotConverging", f"after {MAX_ROUNDS} rounds there is still to do: {_summary(plan_)}"
+                )
+            if not going and (acted or requests or stack.observed_generation < stack.generation):
+                ready = await context.executor.wait_ready(desired, desired.policy.timeout)
+                if ready.state is ReadinessState.FAILED:
+                    raise await self._fail(stack, ready.code, ready.message, desired_plan=plan_)
+            seen = await observe_project(context.engine, context.observed, desired)
+            outcome = await self._conclude(stack, desired, seen, going, blocked=plan_)
+            if own_run is not None and recorder is not None:
+                await self._end(recorder, own_run, RunStatus.SUCCEEDED, "stack is as desired")
+            return outcome
+        except _Failed as failure:
+            if own_run is not None and recorder is not None:
+                await self._end(recorder, own_run, RunStatus.FAILED, str(failure))
+            raise
+        except (EngineError, PlanError) as error:
+            if own_run is not None and recorder is not None:
+                await self._end(recorder, own_run, RunStatus.FAILED, str(error))
+            raise
+
+    async def _after_execution(
+        self, stack: Stack, desired: DesiredStack, plan_: Plan, result: ExecutionResult
+    ) -> tuple[Stack, DesiredStack]:
+        """What is wanted once, was done once: switch the one-time wishes off. And remember
+        which containers were told of changed content instead of being recreated."""
+        policy = replace(desired.policy, check_registry=False, force_image_pull=False)
+        changes: dict[str, Any] = {}
+        if not plan_.partial:
+            policy = replace(policy, force_recreate=False, retry_failed=False)
+            if stack.pending_recreate:
+                changes["pending_recreate"] = ""
+        acknowledged = {container: dict(digests) for container, digests in desired.acknowledged_content.items()}
+        for action in plan_.actions:
+            told = action.params.get("acknowledge")
+            if told and action.id in result.succeeded:
+                acknowledged.setdefault(str(action.params["container"]), {}).update(told)
+        if acknowledged != desired.acknowledged_content:
+            changes["acknowledged"] = acknowledged
+        if changes:
+            stack = await self._store.update_stack(stack.key, **changes) or stack
+        return stack, replace(desired, policy=policy, acknowledged_content=acknowledged)
+
+    async def _begin(self, stack: Stack, requests: Sequence[_Request]) -> tuple[RunRecorder, Any]:
+        """The recorder of the run that asked, or of a run of our own that heals."""
+        fields: Mapping[str, Any] = {"repository": stack.repository, "revision": stack.revision}
+        own = None
+        if requests:
+            job_id = requests[0].job_id
+            fields = {**fields, "trigger": "request"}
+        else:
+            own = new_run(Trigger.RECONCILE, repository=stack.repository, revision=stack.revision)
+            await self._store.put_run(own)
+            job_id = own.job_id
+            fields = {**fields, "trigger": Trigger.RECONCILE.value}
+        recorder = RunRecorder(
+            store=self._store,
+            hub=self._hub,
+            job_id=job_id,
+            stack=stack.key.name,
+            context=stack.key.context,
+            fields=fields,
+        )
+        return recorder, own
+
+    async def _end(self, recorder: RunRecorder, run: Any, status: RunStatus, message: str) -> None:
+        await recorder.flush()
+        outcome = StackOutcome(stack=recorder.stack, context=recorder.context, status=status, message=message)
+        await self._store.finish(finished(run, status, message, stacks=(outcome,)))
+        self._hub.publish(recorder.job_id, "status", {"status": status.value, "message": message})
+
+    async def _conclude(
+        self,
+        stack: Stack,
+        desired: DesiredStack,
+        seen: ObservedProject,
+        going: bool,
+        *,
+        blocked: Plan | None = None,
+    ) -> StackOutcome | None:
+        """Nothing is left to do: say how the stack is."""
+        if stack.deleting:
+            await self._store.delete_stack(stack.key)
+            self._known.discard(stack.key)
+            _log.info("stack removed", **self._fields(stack))
+            return StackOutcome(stack=stack.key.name, context=stack.key.context, message="removed")
+        ready = None if going else readiness(desired, seen)
+        conditions = _judge(stack, ready, blocked)
+        await self._set_conditions(
+            stack,
+            conditions,
+            observed_generation=stack.generation,
+            ready_revision=stack.revision if ready is not None and ready.state is ReadinessState.READY else None,
+        )
+        outcome = StackOutcome(stack=stack.key.name, context=stack.key.context, generation=stack.generation)
+        if ready is None or ready.state is ReadinessState.READY:
+            return outcome
+        if ready.state is ReadinessState.FAILED:
+            return replace(outcome, status=RunStatus.FAILED, message=ready.message)
+        return None
+
+    async def _fail(
+        self, stack: Stack, reason: str, message: str, *, desired_plan: Plan | None = None
+    ) -> _Failed:
+        """Write the conditions of a failure and return the exception to raise."""
+        current = await self._store.get_stack(stack.key) or stack
+        conditions = with_condition(current.conditions, ConditionType.READY, False, reason, message)
+        conditions = with_condition(conditions, ConditionType.DEGRADED, True, reason, message)
+        conditions = without(conditions, ConditionType.RECONCILING)
+        await self._set_conditions(current, conditions, observed_generation=stack.generation)
+        return _Failed(reason, message)
+
+    async def _fight(self, stack: Stack, plan_: Plan, rounds: int) -> _Failed:
+        message = f"the same repair {rounds} times in a row: {_summary(plan_)}"
+        current = await self._store.get_stack(stack.key) or stack
+        already = any(
+            c.type is ConditionType.DEGRADED and c.status and c.reason == "Fighting" for c in current.conditions
+        )
+        await self._set_conditions(
+            current, with_condition(current.conditions, ConditionType.DEGRADED, True, "Fighting", message)
+        )
+        if not already:
+            _log.warning("stack is fought over", **self._fields(stack), reason=message)
+        return _Failed("Fighting", message, delay=self._fights.delay(stack.key))
+
+    async def _set_conditions(self, stack: Stack, conditions: Sequence[Condition], **fields: Any) -> None:
+        """Write conditions and fields, but only what differs."""
+        if fields.get("observed_generation") == stack.observed_generation:
+            fields.pop("observed_generation")
+        if fields.get("ready_revision") in (None, stack.ready_revision):
+            fields.pop("ready_revision", None)
+        current = await self._store.get_stack(stack.key)
+        if current is not None and not same(current.conditions, conditions):
+            fields["conditions"] = conditions
+            for condition in conditions:
+                self._hub.publish(
+                    str(stack.key),
+                    "condition",
+                    {"type": condition.type.value, "status": condition.status, "reason": condition.reason},
+                )
+        if fields:
+            await self._store.update_stack(stack.key, **fields)
+
+    def _fields(self, stack: Stack, job_id: str = "", more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "stack": stack.key.name,
+            "context": stack.key.context,
+            "repository": stack.repository,
+            "revision": stack.revision,
+        }
+        if job_id:
+            fields["job_id"] = job_id
+        fields.update(more or {})
+        return fields
+
+
+def _removal_of(config: JsonObject) -> tuple[bool, bool]:
+    """Whether volumes and images go with a stack that its source takes away."""
+    destroy = config.get("destroy") or {}
+    if destroy.get("enabled"):
+        return bool(destroy.get("remove_volumes", True)), bool(destroy.get("remove_images", True))
+    discovery = config.get("auto_discovery") or {}
+    return bool(discovery.get("remove_volumes", False)), bool(discovery.get("remove_images", True))
+
+
+def _with_grace(plan_: Plan, requests: Sequence[_Request]) -> Plan:
+    """A plan whose stops use the grace time that the caller asked for."""
+    grace = next((request.stop_timeout for request in requests if request.stop_timeout is not None), None)
+    if grace is None:
+        return plan_
+    stops = (ActionKind.STOP_CONTAINER, ActionKind.RESTART_CONTAINER)
+    return replace(
+        plan_,
+        actions=tuple(
+            replace(action, params={**action.params, "timeout": grace}) if action.kind in stops else action
+            for action in plan_.actions
+        ),
+    )
+
+
+def _judge(stack: Stack, ready: Readiness | None, blocked: Plan | None) -> tuple[Condition, ...]:
+    """The conditions of a stack on which nothing is left to do."""
+    conditions = without(stack.conditions, ConditionType.RECONCILING, ConditionType.BLOCKED)
+    overrides = stack.overrides
+    if overrides.removed is not None:
+        conditions = with_condition(conditions, ConditionType.SUSPENDED, True, "Removed", "removed over the API")
+    elif overrides.stopped:
+        conditions = with_condition(conditions, ConditionType.SUSPENDED, True, "Stopped", "stopped over the API")
+    else:
+        conditions = without(conditions, ConditionType.SUSPENDED)
+    if blocked is not None and blocked.blocked:
+        message = "; ".join(f"{item.target}: {item.reason}" for item in blocked.blocked)
+        conditions = with_condition(
+            conditions, ConditionType.BLOCKED, True, blocked.blocked[0].reason.code, message
+        )
+    if ready is None:
+        return with_condition(
+            without(conditions, ConditionType.DEGRADED), ConditionType.READY, False, "Removed", "not deployed"
+        )
+    if ready.state is ReadinessState.READY:
+        return with_condition(
+            without(conditions, ConditionType.DEGRADED), ConditionType.READY, True, ready.code, ready.message
+        )
+    conditions = with_condition(conditions, ConditionType.READY, False, ready.code, ready.message)
+    if ready.state is ReadinessState.FAILED:
+        return with_condition(conditions, ConditionType.DEGRADED, True, ready.code, ready.message)
+    return conditions
+
+
+def _summary(plan_: Plan, most: int = 6) -> str:
+    """The reasons of a plan in one line."""
+    texts: list[str] = []
+    for action in plan_.actions:
+        for reason in action.reasons:
+            text = str(reason)
+            if text and text not in texts:
+                texts.append(text)
+    rest = len(texts) - most
+    return "; ".join(texts[:most]) + (f"; and {rest} more" if rest > 0 else "")

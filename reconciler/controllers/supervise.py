@@ -1,0 +1,43 @@
+"""Loops that are started again when they fail.
+
+A loop of the agent must not end: one that raises is logged with its traceback and
+started again after a pause that grows while it keeps failing. Cancellation passes
+through. It is the one place where any exception is caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 60.0
+HEALTHY_AFTER = 60.0
+"""Seconds a loop must have run for its next failure to count as the first."""
+
+
+async def supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """Run `loop` for ever, again after each failure."""
+    pause = FIRST_PAUSE
+    while True:
+        started = anyio.current_time()
+        try:
+            await loop()
+            error: Exception | None = None
+        except Exception as failure:
+            error = failure
+        if anyio.current_time() - started > HEALTHY_AFTER:
+            pause = FIRST_PAUSE
+        _log.error(
+            "a loop ended and is started again",
+            loop=name,
+            error=str(error) if error else "it returned",
+            pause=pause,
+            exc_info=error,
+        )
+        await anyio.sleep(pause)
+        pause = min(LONGEST_PAUSE, pause * 2)
