@@ -145,6 +145,8 @@ class EngineFacts:
     security_options: tuple[str, ...] = ()
     logging_driver: str = "json-file"
     """What a container without `logging` gets (`LoggingDriver` of `GET /info`)."""
+    default_runtime: str = "runc"
+    """What a container without `runtime` gets (`DefaultRuntime` of `GET /info`)."""
 
     def supports(self, api_version: str) -> bool:
         """Whether the Engine's API is at least `api_version`."""

@@ -12,7 +12,7 @@ Deciding (each raises nothing but `PlanError`, and that before anything is touch
 Mapping, called by the executor at the moment it acts:
 
     container_spec(desired, service, number, *, name=None, engine, references={}, peers={},
-                   image=None, inherit=None) -> ContainerSpec
+                   images={}, inherit=None) -> ContainerSpec      (images = ObservedProject.images)
     file_content(desired, item: InjectedFile) -> bytes
     hook_specs(desired, service, *, container_id, engine, references={}, peers={}) -> tuple[HookSpec, ...]
     post_start(desired, service) -> tuple[ExecSpec, ...];  pre_stop(desired, service) -> tuple[ExecSpec, ...]

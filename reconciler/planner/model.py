@@ -71,6 +71,8 @@ class DesiredStack:
     recreated (`cd.doco.deployment.recreate.ignore.signal`): its label keeps the old digest for
     life. Whoever carries a plan out merges `params["acknowledge"]` of each action that ended
     well into the entry of `params["container"]`, durably, and drops ids that are gone."""
+    seccomp_profiles: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Absolute path -> text of each file that a `security_opt: seccomp=FILE` names."""
 
 
 class ActionKind(StrEnum):

@@ -1,0 +1,160 @@
+"""Differences in the words of the Compose file, safe to show to anybody.
+
+Two `attributes` (see `inspected.py`) in, `Change`s out. Maps are told entry by entry, so
+that one changed variable is one line. Whatever could be secret is hidden here, at the
+source: values under telling names, contents known to be secret wherever they turn up,
+credentials in URLs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reconciler.planner.model import DesiredStack
+from state.model import Change
+
+HIDDEN = "(hidden)"
+_LONGEST = 160
+_SECRET_WORDS = re.compile(
+    r"pass(word|wd|phrase)?|secret|token|credential|api_?key|private_?key|access_?key|auth|dsn|_key$|^key$|cookie|salt",
+    re.IGNORECASE,
+)
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
+_FLAG_VALUE = re.compile(
+    r"(--?[\w-]*(?:pass(?:word|wd|phrase)?|secret|token|credential|key)[\w-]*[= ])\S+", re.IGNORECASE
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable or label of this name should not be shown."""
+    return _SECRET_WORDS.search(name) is not None
+
+
+class Redactor:
+    """Knows the secret texts of a stack and takes them out of whatever is shown."""
+
+    def __init__(self, desired: DesiredStack | None = None, observed: Iterable[Mapping[str, Any]] = ()) -> None:
+        values: set[str] = set()
+        if desired is not None:
+            project = desired.project
+            values.update(project.secret_values.values())
+            values.update(value for name, value in project.environment.items() if is_secret_name(name))
+            for service in project.services.values():
+                for name, value in (service.get("environment") or {}).items():
+                    if value is not None and is_secret_name(name):
+                        values.add(str(value))
+        for inspect in observed:
+            for entry in (inspect.get("Config") or {}).get("Env") or ():
+                name, _, value = entry.partition("=")
+                if is_secret_name(name):
+                    values.add(value)
+        lines = {line.strip() for value in values for line in value.splitlines()}
+        self._secrets = sorted((value for value in lines if len(value) >= 4), key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """`text` without anything secret, cut to a readable length."""
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, HIDDEN)
+        text = _FLAG_VALUE.sub(rf"\1{HIDDEN}", _URL_CREDENTIALS.sub(f"{HIDDEN}@", text))
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+    def value(self, name: str, value: Any) -> str:
+        """How a value of this name is shown."""
+        if value in (None, "", [], {}, ()):
+            return "(none)"
+        if is_secret_name(name):
+            return HIDDEN
+        return self.text(_plain(value))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return " ".join(value) if value else "(none)"
+    if isinstance(value, int | float):
+        return str(value)
+    return json.dumps(value, sort_keys=True, default=list, ensure_ascii=False)
+
+
+def changes(
+    prefix: str, old: Mapping[str, Any], new: Mapping[str, Any], redactor: Redactor, skip: Iterable[str] = ()
+) -> list[tuple[str, Change]]:
+    """(attribute, change) for each attribute of `new` that differs in `old`."""
+    found: list[tuple[str, Change]] = []
+    left_out = set(skip)
+    for attribute, wanted in new.items():
+        present = old.get(attribute)
+        if attribute in left_out or present == wanted:
+            continue
+        if isinstance(wanted, Mapping) and isinstance(present, Mapping):
+            found.extend((attribute, change) for change in _entries(f"{prefix}.{attribute}", present, wanted, redactor))
+        else:
+            shown = _UNITS.get(attribute, _same)
+            found.append(
+                (
+                    attribute,
+                    Change(
+                        f"{prefix}.{attribute}",
+                        redactor.value(attribute, shown(present)),
+                        redactor.value(attribute, shown(wanted)),
+                    ),
+                )
+            )
+    return found
+
+
+def _entries(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any], redactor: Redactor) -> list[Change]:
+    found = []
+    for key in sorted({*old, *new}):
+        if (key in old) == (key in new) and old.get(key) == new.get(key):
+            continue
+        before = redactor.value(key, old[key]) if key in old else "(none)"
+        after = redactor.value(key, new[key]) if key in new else "(none)"
+        found.append(Change(f"{prefix}.{key}", before, after))
+    return found
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _cpus(value: Any) -> Any:
+    return f"{value / 1e9:g}" if value else value
+
+
+def _bytes(value: Any) -> Any:
+    if not value or value < 0:
+        return value
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or value % 1024 or unit == "GiB":
+            return f"{value}{unit}"
+        value //= 1024
+    return value
+
+
+_UNITS = {
+    "cpus": _cpus,
+    "mem_limit": _bytes,
+    "mem_reservation": _bytes,
+    "memswap_limit": _bytes,
+    "shm_size": _bytes,
+}
+
+
+def short(digest: str) -> str:
+    """A digest or id as shown: without its algorithm, the first twelve digits."""
+    text = digest.partition(":")[2] or digest
+    return text[:12] or "(none)"
+
+
+def brief(digest: str) -> str:
+    """A content digest as shown: four digits."""
+    text = digest.partition(":")[2] or digest
+    return f"{text[:4]}…" if text else "(none)"

@@ -1,0 +1,123 @@
+"""Who depends on whom: a project's services, their names, numbers and order.
+
+Dependencies come with Compose's implied ones (links, shared namespaces, `volumes_from`)
+already written into `depends_on` by the loader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from reconciler.compose.model import Model, Project
+from reconciler.planner.model import DesiredStack
+
+STARTED = "service_started"
+HEALTHY = "service_healthy"
+COMPLETED = "service_completed_successfully"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """An edge: a service needs `service` to satisfy `condition`."""
+
+    service: str
+    condition: str = STARTED
+    restart: bool = False
+    required: bool = True
+
+
+def dependencies(service: Model) -> tuple[Dependency, ...]:
+    """What a service needs, sorted by name."""
+    entries: Mapping[str, Model] = service.get("depends_on") or {}
+    return tuple(
+        Dependency(
+            service=name,
+            condition=entry.get("condition") or STARTED,
+            restart=bool(entry.get("restart")),
+            required=entry.get("required", True) is not False,
+        )
+        for name, entry in sorted(entries.items())
+    )
+
+
+def dependency_order(edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """Names so that each comes after what it needs; ties, and what a cycle leaves, by name."""
+    waiting = {name: {need for need in needs if need in edges and need != name} for name, needs in edges.items()}
+    order: list[str] = []
+    while waiting:
+        ready = sorted(name for name, needs in waiting.items() if not needs) or sorted(waiting)[:1]
+        for name in ready:
+            del waiting[name]
+        order.extend(ready)
+        for needs in waiting.values():
+            needs.difference_update(ready)
+    return order
+
+
+def service_order(project: Project) -> list[str]:
+    """The enabled services, dependencies first."""
+    return dependency_order(
+        {name: [need.service for need in dependencies(service)] for name, service in project.services.items()}
+    )
+
+
+def is_awaited_job(project: Project, name: str) -> bool:
+    """Whether some service waits for this one to complete."""
+    return any(
+        need.service == name and need.condition == COMPLETED
+        for service in project.services.values()
+        for need in dependencies(service)
+    )
+
+
+def image_reference(project: Project, name: str) -> str:
+    """The image of a service as written, else the name under which it is built."""
+    return project.services[name].get("image") or f"{project.name}-{name}"
+
+
+def wanted_replicas(desired: DesiredStack, name: str) -> int:
+    """How many containers a service shall have: override, else `scale`, else `deploy.replicas`, else 1."""
+    service = desired.project.services[name]
+    override = desired.overrides.replicas.get(name)
+    if override is not None:
+        return override
+    scale = service.get("scale")
+    if scale is None:
+        scale = (service.get("deploy") or {}).get("replicas")
+    return 1 if scale is None else int(scale)
+
+
+def container_name(project: Project, name: str, number: int) -> str:
+    """The final name of a service's container."""
+    return project.services[name].get("container_name") or f"{project.name}-{name}-{number}"
+
+
+def referenced_services(service: Model) -> dict[str, str]:
+    """Services whose container ids become part of this one -> the attribute that says so."""
+    found: dict[str, str] = {}
+    for entry in service.get("volumes_from") or ():
+        if not entry.startswith("container:"):
+            found.setdefault(entry.partition(":")[0], "volumes_from")
+    for attribute in ("pid", "ipc", "network_mode"):
+        value = service.get(attribute) or ""
+        if value.startswith("service:"):
+            found[value.removeprefix("service:")] = attribute
+    return found
+
+
+def linked_services(service: Model) -> list[tuple[str, str]]:
+    """The (service, alias) pairs of `links`; an absent alias is empty."""
+    pairs = []
+    for entry in service.get("links") or ():
+        linked, _, alias = entry.partition(":")
+        pairs.append((linked, alias))
+    return pairs
+
+
+def service_networks(service: Model) -> list[tuple[str, Model | None]]:
+    """The networks of a service, the primary first: by priority, then by key."""
+    networks: Mapping[str, Model | None] = service.get("networks") or {}
+    if service.get("network_mode"):
+        return []
+    return sorted(networks.items(), key=lambda item: (-int((item[1] or {}).get("priority") or 0), item[0]))
