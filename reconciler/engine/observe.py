@@ -30,9 +30,12 @@ import anyio
 import structlog
 
 from reconciler.engine.client import Engine, filters, segment
-from reconciler.engine.errors import EngineError, EngineUnreachable, NotFound, Refused, leaves
-from reconciler.engine.records import container_record, container_summary, network_record, volume_record
-from state.observed import LABEL_PROJECT, ObservedContainer, ObservedContext
+from reconciler.engine.errors import EngineError, EngineUnreachable, NotFound, leaves
+from reconciler.engine.records import container_summary, network_record, volume_record
+from reconciler.engine.snapshot import cached_project, current_project, observe_project, refresh_container
+from state.observed import LABEL_PROJECT, ObservedContext
+
+__all__ = ["Observer", "cached_project", "current_project", "observe_project"]
 
 RESYNC = 300.0
 PING_AFTER = 15.0
@@ -307,23 +310,6 @@ class Observer:
         while True:
             await anyio.sleep(self._resync)
             await self._list()
-
-
-async def refresh_container(engine: Engine, observed: ObservedContext, container_id: str) -> ObservedContainer | None:
-    """Ask about one container and write the answer into the cache; None when it is gone."""
-    asked_at = time.monotonic()
-    try:
-        answer = await engine.call("container.inspect", "GET", f"containers/{container_id}/json")
-    except NotFound:
-        observed.drop_container(container_id, asked_at)
-        return None
-    except Refused as error:
-        # One broken container must not blind us for all others; its last record stays.
-        _log.warning("container cannot be inspected", context=observed.name, container=container_id, error=str(error))
-        return observed.containers.get(container_id)
-    record = container_record(answer, stopped_by_hand=answer["Id"] in observed.stopped_by_hand)
-    observed.put_container(record, asked_at)
-    return record
 
 
 def _familiar(reference: str) -> str:

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import anyio
+import structlog
 
 from reconciler.engine.client import Engine, filters, segment
-from reconciler.engine.errors import NotFound, first_error
-from reconciler.engine.observe import refresh_container
-from reconciler.engine.records import container_summary, image_record, network_record, volume_record
+from reconciler.engine.errors import NotFound, Refused, first_error
+from reconciler.engine.records import container_record, container_summary, image_record, network_record, volume_record
 from reconciler.planner.model import DesiredStack
 from state.observed import (
     LABEL_PROJECT,
@@ -33,6 +33,8 @@ from state.observed import (
     ObservedProject,
     ObservedVolume,
 )
+
+_log = structlog.get_logger("observer")
 
 
 def image_references(desired: DesiredStack) -> set[str]:
@@ -109,6 +111,23 @@ async def inspect_image(engine: Engine, reference: str) -> ObservedImage | None:
         return image_record(await engine.call("image.inspect", "GET", f"images/{segment(reference)}/json"))
     except NotFound:
         return None
+
+
+async def refresh_container(engine: Engine, observed: ObservedContext, container_id: str) -> ObservedContainer | None:
+    """Ask about one container and write the answer into the cache; None when it is gone."""
+    asked_at = time.monotonic()
+    try:
+        answer = await engine.call("container.inspect", "GET", f"containers/{container_id}/json")
+    except NotFound:
+        observed.drop_container(container_id, asked_at)
+        return None
+    except Refused as error:
+        # One broken container must not blind us for all others; its last record stays.
+        _log.warning("container cannot be inspected", context=observed.name, container=container_id, error=str(error))
+        return observed.containers.get(container_id)
+    record = container_record(answer, stopped_by_hand=answer["Id"] in observed.stopped_by_hand)
+    observed.put_container(record, asked_at)
+    return record
 
 
 async def observe_project(engine: Engine, observed: ObservedContext, desired: DesiredStack | str) -> ObservedProject:
