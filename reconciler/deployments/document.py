@@ -10,7 +10,6 @@ written twice is an error with both lines.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -91,9 +90,8 @@ def read_documents(text: bytes | str, filename: str) -> tuple[Document, ...]:
         raise InvalidDeployConfig([Problem(f"failed to decode yaml: {what}", file=filename)]) from None
 
 
-@functools.cache
-def _scalars() -> tuple[yaml.resolver.Resolver, yaml.constructor.SafeConstructor]:
-    return yaml.resolver.Resolver(), yaml.constructor.SafeConstructor()
+_SCALAR_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "timestamp", "str"))
+_TEXT_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("merge", "value"))
 
 
 class _Reader:
@@ -103,6 +101,8 @@ class _Reader:
         self._filename = filename
         self._number = 0
         self._nodes = 0
+        self._resolver: Any = yaml.resolver.Resolver()
+        self._constructor = yaml.constructor.SafeConstructor()
         self._anchors: dict[str, tuple[Any, int]] = {}
 
     def documents(self) -> Iterator[Document]:
@@ -129,7 +129,7 @@ class _Reader:
     def _node(self, event: Any, depth: int) -> tuple[Any, int]:
         """The value that starts with `event`, and how many nodes it has."""
         if isinstance(event, yaml.AliasEvent):
-            found = self._anchors.get(event.anchor)
+            found = self._anchors.get(event.anchor or "")
             if found is None:
                 raise self._fail(f"unknown or recursive alias *{event.anchor}", event)
             self._count(event, found[1])
@@ -148,15 +148,17 @@ class _Reader:
         return built
 
     def _scalar(self, event: Any) -> Scalar:
-        resolver, constructor = _scalars()
         tag = event.tag
         if tag is None or tag == "!":
-            tag = resolver.resolve(yaml.ScalarNode, event.value, event.implicit)
-        node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
-        if tag not in constructor.yaml_constructors:
+            tag = self._resolver.resolve(yaml.ScalarNode, event.value, event.implicit)
+        if tag in _TEXT_TAGS:
+            tag = "tag:yaml.org,2002:str"
+        if tag not in _SCALAR_TAGS:
             raise self._fail(f"unknown tag {tag}", event)
         try:
-            value = constructor.construct_object(node)
+            value = self._constructor.construct_object(
+                yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
+            )
         except (ValueError, yaml.YAMLError):
             raise self._fail(f"cannot read {event.value!r} as {tag.rpartition(':')[2]}", event) from None
         return Scalar(value, event.value, event.start_mark.line + 1, event.start_mark.column + 1)
@@ -185,9 +187,7 @@ class _Reader:
                 merged.extend(self._merge_sources(value, event))
                 continue
             if key.text in lines:
-                raise self._fail(
-                    f'mapping key "{key.text}" already defined at line {lines[key.text]}', event
-                )
+                raise self._fail(f'mapping key "{key.text}" already defined at line {lines[key.text]}', event)
             lines[key.text] = key.line
             mapping[entry(key.text, key.line, key.column)] = value
         for source in merged:
