@@ -26,7 +26,7 @@ import tarfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, urlencode
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
@@ -74,19 +74,21 @@ class DockerApi:
         body: Any = None,
         *,
         content_type: str = "application/json",
+        headers: dict[str, str] | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """The answer, decoded where it is JSON. Bytes as `body` go out as they are."""
+        """The answer, decoded where it is JSON. Bytes and open files as `body` go out as they are."""
         query = {
             key: json.dumps(value) if isinstance(value, (dict, list)) else str(value)
             for key, value in (query or {}).items()
         }
         url = path + (f"?{urlencode(query)}" if query else "")
-        payload = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        raw_body = body is None or isinstance(body, bytes) or hasattr(body, "read")
+        payload = body if raw_body else json.dumps(body).encode()
         connection = _UnixConnection(self.socket_path, timeout or self.timeout)
         try:
-            headers = {"Content-Type": content_type} if payload is not None else {}
-            connection.request(method, url, payload, headers)
+            content = {"Content-Type": content_type} if payload is not None else {}
+            connection.request(method, url, payload, content | (headers or {}))
             response = connection.getresponse()
             raw = response.read()
         finally:
@@ -180,11 +182,14 @@ class DockerApi:
                     raise
             time.sleep(0.1)
 
-    def import_tar(self, reference: str, tar: bytes, changes: Iterable[str] = ()) -> None:
+    def import_tar(
+        self, reference: str, tar: bytes | IO[bytes], changes: Iterable[str] = (), *, timeout: float | None = None
+    ) -> None:
         repository, _, tag = reference.rpartition(":")
         query: list[tuple[str, str]] = [("fromSrc", "-"), ("repo", repository), ("tag", tag)]
         query += [("changes", change) for change in changes]
-        self.call("POST", f"/images/create?{urlencode(query)}", body=tar, content_type="application/x-tar")
+        path = f"/images/create?{urlencode(query)}"
+        self.call("POST", path, body=tar, content_type="application/x-tar", timeout=timeout)
         if not self.has_image(reference):
             raise EngineError(500, f"imported {reference}, but the Engine does not know it")
 

@@ -1,0 +1,133 @@
+"""A newer Docker Engine than the machine's own: Debian 13's, in a container.
+
+Debian 12 has Engine 20.10 (API 1.41); its successor, 26.1 (API 1.45), shows what newer Engines
+report and accept otherwise. It is made once with `debootstrap` (a minute or two, only with
+MOORED_TEST_NEWER_ENGINE=1), kept as an image, and started as a full Engine of its own. The
+capabilities are named one by one because not every machine may grant all of `--privileged`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from scripts.docker_api import DockerApi, import_busybox
+from tests.support.engine import BUSYBOX
+from tests.support.names import LABEL_TEST, unique_name
+from tests.support.waiting import wait_for
+
+SUITE = "trixie"
+IMAGE = f"moored-test/engine:{SUITE}"
+CAPABILITIES = (
+    "NET_ADMIN SYS_ADMIN SYS_PTRACE DAC_READ_SEARCH IPC_LOCK SYS_NICE LINUX_IMMUTABLE NET_BROADCAST LEASE SYSLOG"
+    " MAC_ADMIN AUDIT_CONTROL SYS_MODULE SYS_RAWIO SYS_BOOT SYS_TIME SYS_TTY_CONFIG IPC_OWNER"
+)
+
+
+def wanted() -> bool:
+    return os.environ.get("MOORED_TEST_NEWER_ENGINE") == "1"
+
+
+def make_image(api: DockerApi) -> None:
+    """Make the image unless the Engine has it."""
+    if api.has_image(IMAGE):
+        return
+    folder = Path(tempfile.mkdtemp(prefix="moored-debian-"))
+    try:
+        root = folder / "root"
+        subprocess.run(
+            [
+                "debootstrap",
+                "--variant=minbase",
+                "--include=docker.io,iptables,ca-certificates",
+                SUITE,
+                str(root),
+                *_mirror(),
+            ],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=900,
+        )
+        shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
+        tar = subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE)
+        assert tar.stdout is not None
+        with tar.stdout:
+            api.import_tar(IMAGE, tar.stdout, timeout=300)
+        assert tar.wait(timeout=30) == 0
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mirror() -> list[str]:
+    """On Debian, the mirror that the machine itself installs from; elsewhere debootstrap's own."""
+    if "\nID=debian\n" not in f"\n{Path('/etc/os-release').read_text()}":
+        return []
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    ).stdout.split()
+    return [site for site in listed if "security" not in site][:1]
+
+
+class NewerEngine:
+    """The Engine in its container. Use as a context manager."""
+
+    def __init__(self, host: DockerApi) -> None:
+        self._host = host
+        self.name = unique_name("moored-engine")
+        self.folder = Path(tempfile.mkdtemp(prefix="moored-newer-"))
+        self.socket_path = str(self.folder / "docker.sock")
+        self.url = f"unix://{self.socket_path}"
+        self.api = DockerApi(self.socket_path)
+
+    def __enter__(self) -> NewerEngine:
+        try:
+            make_image(self._host)
+            created = self._host.call("POST", "/containers/create", {"name": self.name}, self._container())
+            self._host.call("POST", f"/containers/{created['Id']}/start")
+            wait_for(self._answers, "the newer Engine answers", seconds=90, pause=0.2)
+            import_busybox(self.api, BUSYBOX)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _answers(self) -> bool:
+        if not self._host.inspect(self.name)["State"]["Running"]:
+            raise RuntimeError(f"the newer Engine ended while starting:\n{self._host.logs(self.name)[-2000:]}")
+        return self.api.answers()
+
+    def _container(self) -> dict[str, Any]:
+        # Where it may, it turns /sys writable for its bridges' settings.
+        start = "mount -o remount,rw /sys; exec dockerd --host=unix:///moored/docker.sock"
+        return {
+            "Image": IMAGE,
+            "Cmd": ["sh", "-c", start],
+            "Labels": {LABEL_TEST: self.name},
+            "Volumes": {"/var/lib/docker": {}},
+            "HostConfig": {
+                "Binds": [f"{self.folder}:/moored", "/sys/fs/cgroup:/sys/fs/cgroup:rw"],
+                "CapAdd": CAPABILITIES.split(),
+                "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"],
+                # What the command line calls systempaths=unconfined.
+                "MaskedPaths": [],
+                "ReadonlyPaths": [],
+                "CgroupnsMode": "host",
+                "DeviceCgroupRules": ["a *:* rwm"],
+            },
+        }
+
+    def close(self) -> None:
+        self._host.remove_labelled(f"{LABEL_TEST}={self.name}")
+        shutil.rmtree(self.folder, ignore_errors=True)
