@@ -37,7 +37,8 @@ def validate_target(
 ) -> ValidatedTarget:
     """Check entry `index` of a poll configuration; raises `InvalidTarget`.
 
-    `rewrites` is `SOURCE_URL_REWRITES`; with `lenient`, `raw` comes from YAML.
+    `rewrites` is `SOURCE_URL_REWRITES`; with `lenient`, `raw` comes from the settings' YAML
+    and its interval will be followed, so that it may not be too low.
     """
     where = f"poll configuration {index}"
     if not isinstance(raw, Mapping):
@@ -62,7 +63,7 @@ def validate_target(
         raise InvalidTarget("key not found: url")
     if source not in ("git", "oci"):
         raise InvalidTarget(f'invalid poll configuration: invalid source type "{source}": must be "git" or "oci"')
-    if interval < 0 or 0 < interval < MIN_INTERVAL:
+    if lenient and (interval < 0 or 0 < interval < MIN_INTERVAL):
         raise InvalidTarget(f"invalid poll configuration: poll interval too low: must be at least {MIN_INTERVAL}s")
     spec_url, repository = _followed(url, source, rewrites or {})
     if source == "oci":
