@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from state import codec, tables
 from state.database import Database
+from state.errors import StoreUnavailable
 from state.model import (
     Intent,
     Run,
@@ -78,8 +79,9 @@ class Runs(SqlBase):
             if not inserted.rowcount:
                 keys = {name: intent_row[name] for name in ("id", "idempotency_key", "delivery")}
                 row = (await connection.execute(_SAME_INTENT, keys)).mappings().first()
-                if row is not None:
-                    return codec.intent_from_row(row), False
+                if row is None:
+                    raise StoreUnavailable("the earlier intent of this key was pruned at this very moment: try again")
+                return codec.intent_from_row(row), False
             await connection.execute(self._put_run, run_row)
             return intent, True
 

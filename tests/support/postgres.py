@@ -52,8 +52,8 @@ class PostgresServer:
         self._run("initdb", "-D", str(self.folder / "data"), "-U", "moored", "-A", "trust", "--no-sync", "-E", "UTF8")
 
     def start(self) -> None:
-        options = ["-k", str(self.folder), "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=50"]
-        for setting in self.settings:
+        options = ["-k", str(self.folder), "-c", "listen_addresses=", "-c", "max_connections=50"]
+        for setting in self.settings or ("fsync=off",):
             options += ["-c", setting]
         log = str(self.folder / "log")
         self._run(
