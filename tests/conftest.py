@@ -16,6 +16,16 @@ from tests.support.newer_engine import NewerEngine, wanted
 from tests.support.registry import Registry
 
 
+def pytest_configure() -> None:
+    """HYPOTHESIS_PROFILE=long lets property tests look for longer."""
+    profile = os.environ.get("HYPOTHESIS_PROFILE")
+    if profile:
+        from hypothesis import settings
+
+        settings.register_profile("long", max_examples=5_000, deadline=None)
+        settings.load_profile(profile)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests against the newer Engine run when one is wanted; else they are left out, not skipped."""
     if wanted():
