@@ -79,8 +79,8 @@ class Contexts:
             raise RuntimeError("contexts are not running")
         endpoint = self._resolve(name)
         observed = self.observed.setdefault(name, ObservedContext(name, self._watch))
-        context = await self._tasks.start(self._serve, name, endpoint, observed)
-        return context
+        opened: DockerContext = await self._tasks.start(self._serve, name, endpoint, observed)
+        return opened
 
     async def _serve(
         self,

@@ -29,9 +29,7 @@ RETRY_DELAY = 2.0
 class IntentController:
     """Hands intents on."""
 
-    def __init__(
-        self, *, store: Store, sources: SourceController, projects: ProjectController, jobs: Jobs
-    ) -> None:
+    def __init__(self, *, store: Store, sources: SourceController, projects: ProjectController, jobs: Jobs) -> None:
         self._store = store
         self._sources = sources
         self._projects = projects
@@ -68,9 +66,7 @@ class IntentController:
     async def _take(self, intent: Intent) -> None:
         run = await self._store.get_run(intent.id)
         if run is None:
-            trigger = {IntentKind.POLL: Trigger.POLL, IntentKind.WEBHOOK: Trigger.WEBHOOK}.get(
-                intent.kind, Trigger.API
-            )
+            trigger = {IntentKind.POLL: Trigger.POLL, IntentKind.WEBHOOK: Trigger.WEBHOOK}.get(intent.kind, Trigger.API)
             run = Run(
                 job_id=intent.id,
                 trigger=trigger,
@@ -133,6 +129,3 @@ class IntentController:
         )
         await self._jobs.result(job_id, result)
         return None
-
-
-

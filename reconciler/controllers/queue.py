@@ -43,6 +43,8 @@ class WorkQueue(Generic[K]):
         self._later: dict[K, float] = {}
         self._failures: dict[K, int] = {}
         self._bell = anyio.Event()
+        self._idle = anyio.Event()
+        self._draining = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -101,7 +103,7 @@ class WorkQueue(Generic[K]):
         """Take the next key; the caller must call `done` for it."""
         while True:
             self._promote()
-            if self._waiting:
+            if self._waiting and not self._draining:
                 key = self._waiting.popleft()
                 self._queued.discard(key)
                 self._working.add(key)
@@ -119,6 +121,15 @@ class WorkQueue(Generic[K]):
         if key in self._dirty:
             self._dirty.discard(key)
             self.add(key)
+        if not self._working:
+            self._idle.set()
+            self._idle = anyio.Event()
+
+    async def drain(self) -> None:
+        """Hand out nothing more, and return when no key is held."""
+        self._draining = True
+        while self._working:
+            await self._idle.wait()
 
     def _promote(self) -> None:
         if not self._later:

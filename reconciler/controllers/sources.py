@@ -29,14 +29,16 @@ from reconciler.controllers.jobs import Jobs, TargetResult
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import finished, new_run, utcnow
 from reconciler.controllers.stacks import StackController
-from reconciler.deployments.config import ConfigError, DeployConfig
+from reconciler.deployments.config import DeployConfig
+from reconciler.deployments.errors import DeployConfigError
+from reconciler.deployments.loading import Expanded, RequestedDeployments
 from reconciler.deployments.render import RenderContext, Rendered, RenderError, render
 from reconciler.sources.errors import SourceError
 from state.errors import StateError
 from state.events import EventHub
 from state.model import (
+    DEFAULT_CONTEXT,
     ConditionType,
-    IntentKind,
     Run,
     RunStatus,
     Source,
@@ -76,8 +78,10 @@ class SourceAccess:
     """async (spec) -> commit the reference points to."""
     checkout: Callable[[SourceSpec, str], Any]
     """async (spec, commit) -> SyncedTree."""
-    configs: Callable[[SourceSpec, SyncedTree], Any]
-    """(spec, tree) -> (deploy configurations with discovery carried out, warnings). Blocking."""
+    configs: Callable[[SourceSpec, SyncedTree], RequestedDeployments]
+    """Reads the deploy configuration of a tree. Blocking; raises `DeployConfigError`."""
+    expand: Callable[[DeployConfig, SyncedTree, str, str], Expanded]
+    """(document, tree, repository, deploy file): carries out auto-discovery. Blocking."""
     watch: Callable[[SourceSpec, Callable[[], None]], Any]
     """async (spec, notify): watch a local repository until cancelled."""
     public_url: Callable[[str], str]
@@ -97,6 +101,21 @@ class _Pending:
     """The pushed reference that `webhook_filter`s are matched against; None: not a webhook."""
     source_name: str = ""
     source_url: str = ""
+
+
+@dataclass
+class _Rendering:
+    """What one sync has found so far."""
+
+    trees: dict[str, SyncedTree]
+    heads: list[tuple[str, str]]
+    warnings: list[str]
+    rendered: list[tuple[SyncedTree, Rendered]] = field(default_factory=list)
+    failed: list[StackOutcome] = field(default_factory=list)
+    destroyed: list[StackKey] = field(default_factory=list)
+    wanted: set[StackKey] = field(default_factory=set)
+    """All stacks the revision speaks of, also those that could not be rendered."""
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -136,7 +155,6 @@ class SourceController:
         self._failures: dict[str, int] = {}
         self._checked: dict[str, datetime] = {}
         self._bells: dict[str, anyio.Event] = {}
-        self._draining = False
 
     # --- for the neighbours ---------------------------------------------------------------
     async def run(
@@ -177,9 +195,7 @@ class SourceController:
 
     async def drain(self) -> None:
         """Take up nothing new and return when the running syncs have ended."""
-        self._draining = True
-        while self._queue.working:
-            await anyio.sleep(0.05)
+        await self._queue.drain()
 
     # --- loops ------------------------------------------------------------------------------
     async def _poll(self, source: Source, tasks: TaskGroup) -> None:
@@ -211,9 +227,6 @@ class SourceController:
     async def _dispatch(self, tasks: TaskGroup) -> None:
         while True:
             repository = await self._queue.get()
-            if self._draining:
-                self._queue.done(repository)
-                await anyio.sleep_forever()
             tasks.start_soon(self._work, repository, name=f"sync {repository}")
 
     async def _work(self, repository: str) -> None:
@@ -278,7 +291,7 @@ class SourceController:
             await self._source_condition(source, False, error.code, str(error), log)
             if own is None and not pending.jobs and self._failures.get(source.id, 0) == 0:
                 own = new_run(Trigger.POLL, repository=source.repository, target=spec.target)
-        except ConfigError as error:
+        except DeployConfigError as error:
             result = TargetResult(
                 source.repository,
                 ok=False,
@@ -301,69 +314,35 @@ class SourceController:
         return tuple(heads)
 
     async def _apply(self, pending: _Pending, leader: str, commit: str, log: Any) -> TargetResult:
+        """Make a revision the desired state, and see its stacks follow."""
         source = pending.source
         spec = source.spec
         tree: SyncedTree = await self._access.checkout(spec, commit)
-        if tree.moved or self._synced.get(source.id, ((), ("", "")))[0] != ("", commit):
+        if self._synced.get(source.id, (("", ""),))[0] != ("", commit):
             log.info("polling repository", revision=commit)
-        configs, warnings = await anyio.to_thread.run_sync(self._access.configs, spec, tree)
-        configs = [config for config in configs if _wanted(config, pending.filter_ref)]
-
-        trees: dict[str, SyncedTree] = {"": tree}
-        heads: list[tuple[str, str]] = [("", commit)]
-        rendered: list[tuple[DeployConfig, SyncedTree, Rendered]] = []
-        destroyed: list[DeployConfig] = []
-        failed: list[StackOutcome] = []
-        for config in configs:
-            if config.destroy.enabled:
-                destroyed.append(config)
-                continue
-            name = _tree_name(config, spec)
-            try:
-                if name not in trees:
-                    url, _, reference = name.partition("#")
-                    other = replace(spec, url=url, reference=reference)
-                    head = await self._access.resolve(other)
-                    trees[name] = await self._access.checkout(other, head)
-                    heads.append((name, head))
-                one = await anyio.to_thread.run_sync(render, config, self._render_context(pending, trees[name]))
-            except (RenderError, SourceError) as error:
-                failed.append(await self._render_failed(config, str(error), log))
-                continue
-            conflict = await self._conflict(source, one)
-            if conflict:
-                failed.append(await self._render_failed(config, conflict, log))
-                continue
-            rendered.append((config, trees[name], one))
-            warnings = (*warnings, *(f"{one.name}: {warning}" for warning in one.warnings))
-
+        requested: RequestedDeployments = await anyio.to_thread.run_sync(self._access.configs, spec, tree)
         before = {stack.key: stack for stack in await self._store.list_stacks(desired=False)}
+        work = _Rendering(trees={"": tree}, heads=[("", commit)], warnings=list(requested.warnings))
+        for config in requested.configs:
+            if pending.filter_ref is None or config.accepts(pending.filter_ref):
+                await self._render_document(pending, config, requested.file, before, work, log)
+
         stacks = await self._store.apply_stacks(
-            source.id, commit, [self._stack(source, tree_, one, pending, before) for _, tree_, one in rendered]
+            source.id, commit, [self._stack(source, tree_, one, pending, before) for tree_, one in work.rendered]
         )
         if pending.explicit:
             stacks = [await self._end_removal(stack) for stack in stacks]
-        going = await self._going(source, destroyed, configs, before)
-        if not failed:
-            await self._source_condition(source, True, "Synced", f"{spec.reference} at {commit}", log)
-            self._synced[source.id] = tuple(heads)
-        else:
-            message = "; ".join(f"{outcome.stack}: {outcome.message}" for outcome in failed)
-            await self._source_condition(source, False, "RenderFailed", message, log)
-            self._synced[source.id] = tuple(heads)
-        for warning in warnings:
-            log.warning("deploy configuration", warning=warning)
-
+        going = await self._going(source, work, before)
+        await self._conclude_rendering(source, work, commit, log)
         due = [
             stack.key
             for stack in stacks
             if pending.explicit or stack.observed_generation < stack.generation or not _ready(stack)
         ]
-        outcomes = await self._deploy([*due, *going], leader, explicit=True)
-        outcomes = [*failed, *outcomes]
+        outcomes = [*work.failed, *await self._deploy([*due, *going], leader)]
         bad = [outcome for outcome in outcomes if outcome.status is RunStatus.FAILED]
-        log.log(
-            30 if bad else 20,
+        finish = log.warning if bad else log.info
+        finish(
             "job completed with errors" if bad else "job completed successfully",
             revision=commit,
             stacks=len(outcomes),
@@ -376,14 +355,80 @@ class SourceController:
             causes=tuple((outcome.stack, outcome.message) for outcome in bad),
             revision=f"{spec.reference} ({commit})",
             stacks=tuple(outcomes),
-            warnings=tuple(warnings),
+            warnings=tuple(work.warnings),
         )
 
-    async def _deploy(self, keys: Iterable[StackKey], leader: str, *, explicit: bool) -> list[StackOutcome]:
+    async def _render_document(
+        self,
+        pending: _Pending,
+        config: DeployConfig,
+        config_file: str,
+        before: Mapping[StackKey, Stack],
+        work: _Rendering,
+        log: Any,
+    ) -> None:
+        """Render the stacks of one document; each fails alone."""
+        source = pending.source
+        try:
+            tree = await self._tree(source.spec, config, work)
+        except SourceError as error:
+            work.complete = False
+            work.failed.append(await self._render_failed(config.context, config.name, str(error), log))
+            return
+        expanded: Expanded = await anyio.to_thread.run_sync(
+            self._access.expand, config, tree, source.repository, config_file
+        )
+        work.warnings += expanded.warnings
+        work.complete &= expanded.complete
+        for name, message in expanded.failures:
+            work.wanted.add(StackKey(config.context or DEFAULT_CONTEXT, name))
+            work.failed.append(await self._render_failed(config.context, name, message, log))
+        for one in expanded.configs:
+            key = StackKey(one.context or DEFAULT_CONTEXT, one.name)
+            work.wanted.add(key)
+            if one.destroy.enabled:
+                work.destroyed.append(key)
+                continue
+            try:
+                rendered = await anyio.to_thread.run_sync(render, one, self._render_context(pending, tree))
+            except RenderError as error:
+                work.failed.append(await self._render_failed(one.context, one.name, str(error), log))
+                continue
+            conflict = await self._conflict(source, before.get(key))
+            if conflict:
+                work.failed.append(await self._render_failed(one.context, one.name, conflict, log))
+                continue
+            work.rendered.append((tree, rendered))
+            work.warnings += [f"{one.name}: {warning}" for warning in rendered.warnings]
+
+    async def _tree(self, spec: SourceSpec, config: DeployConfig, work: _Rendering) -> SyncedTree:
+        """The tree a document is rendered from: the source's own, or another one on disk."""
+        name = _tree_name(config, spec)
+        if name not in work.trees:
+            url, _, reference = name.partition("#")
+            other = replace(spec, url=url, reference=reference)
+            head = await self._access.resolve(other)
+            work.trees[name] = await self._access.checkout(other, head)
+            work.heads.append((name, head))
+        return work.trees[name]
+
+    async def _conclude_rendering(self, source: Source, work: _Rendering, commit: str, log: Any) -> None:
+        """Say how the revision could be read; the same revision is not read again for its faults."""
+        self._synced[source.id] = tuple(work.heads)
+        if work.failed:
+            message = "; ".join(f"{outcome.stack}: {outcome.message}" for outcome in work.failed)
+            await self._source_condition(source, False, "RenderFailed", message, log)
+        else:
+            await self._source_condition(source, True, "Synced", f"{source.spec.reference} at {commit}", log)
+        for warning in work.warnings:
+            log.warning("deploy configuration", warning=warning)
+
+    async def _deploy(self, keys: Iterable[StackKey], leader: str) -> list[StackOutcome]:
+        """Reconcile stacks side by side, for a run."""
         outcomes: list[StackOutcome] = []
 
         async def one(key: StackKey) -> None:
-            outcomes.append(await self._stacks.deploy(key, job_id=leader, explicit=explicit))
+            outcomes.append(await self._stacks.deploy(key, job_id=leader))
 
         async with anyio.create_task_group() as tasks:
             for key in keys:
@@ -435,17 +480,15 @@ class SourceController:
             timestamp=utcnow().strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
 
-    async def _conflict(self, source: Source, one: Rendered) -> str:
+    async def _conflict(self, source: Source, known: Stack | None) -> str:
         """Why this source may not deploy a stack of that name; empty: it may."""
-        known = await self._store.get_stack(StackKey(one.context, one.name))
         if known is None or known.source_id == source.id or known.repository == source.repository:
             return ""
-        owner = await self._store.get_source(known.source_id)
-        if owner is None:
+        if await self._store.get_source(known.source_id) is None:
             return ""
         return (
             "another stack with the same name already exists and is not managed by this repository: "
-            f"{one.name} belongs to {known.repository}"
+            f"{known.key.name} belongs to {known.repository}"
         )
 
     async def _end_removal(self, stack: Stack) -> Stack:
@@ -454,44 +497,33 @@ class SourceController:
             return stack
         return await self._store.set_overrides(stack.key, replace(stack.overrides, removed=None)) or stack
 
-    async def _going(
-        self,
-        source: Source,
-        destroyed: Sequence[DeployConfig],
-        configs: Sequence[DeployConfig],
-        before: Mapping[StackKey, Stack],
-    ) -> list[StackKey]:
+    async def _going(self, source: Source, work: _Rendering, before: Mapping[StackKey, Stack]) -> list[StackKey]:
         """Stacks to take down: `destroy`, and discovered ones that disappeared."""
-        going: list[StackKey] = []
-        for config in destroyed:
-            key = StackKey(config.context or "default", config.name)
-            if key in before:
-                await self._store.update_stack(key, deleting=True)
-                going.append(key)
-        names = {StackKey(config.context or "default", config.name) for config in configs}
+        going = [key for key in work.destroyed if key in before]
         for key, stack in before.items():
             discovery = stack.config.get("auto_discovery") or {}
             if (
-                stack.source_id == source.id
-                and key not in names
-                and isinstance(discovery, Mapping)
+                work.complete
+                and stack.source_id == source.id
+                and key not in work.wanted
                 and discovery.get("enabled")
                 and discovery.get("delete")
             ):
-                await self._store.update_stack(key, deleting=True)
                 going.append(key)
+        for key in going:
+            await self._store.update_stack(key, deleting=True)
         return going
 
-    async def _render_failed(self, config: DeployConfig, message: str, log: Any) -> StackOutcome:
+    async def _render_failed(self, context: str, name: str, message: str, log: Any) -> StackOutcome:
         """Say that a stack could not be rendered; what runs of it stays."""
-        context = config.context or "default"
-        log.error("deployment failed", stack=config.name, context=context, error=message)
-        stack = await self._store.get_stack(StackKey(context, config.name))
+        key = StackKey(context or DEFAULT_CONTEXT, name)
+        log.error("deployment failed", stack=name, context=key.context, error=message)
+        stack = await self._store.get_stack(key)
         if stack is not None:
             conditions = with_condition(stack.conditions, ConditionType.DEGRADED, True, "RenderFailed", message)
             if not same(conditions, stack.conditions):
-                await self._store.update_stack(stack.key, conditions=conditions)
-        return StackOutcome(stack=config.name, context=context, status=RunStatus.FAILED, message=message)
+                await self._store.update_stack(key, conditions=conditions)
+        return StackOutcome(stack=name, context=key.context, status=RunStatus.FAILED, message=message)
 
     async def _source_condition(self, source: Source, ready: bool, reason: str, message: str, log: Any) -> None:
         current = await self._store.get_source(source.id) or source
@@ -531,11 +563,6 @@ class SourceController:
         self._hub.publish(run.job_id, "status", {"status": status.value, "message": message})
 
 
-def _wanted(config: DeployConfig, filter_ref: str | None) -> bool:
-    """Whether a webhook's reference passes a deployment's filter."""
-    return filter_ref is None or config.matches_webhook(filter_ref)
-
-
 def _ready(stack: Stack) -> bool:
     return any(c.type is ConditionType.READY and c.status for c in stack.conditions)
 
@@ -551,11 +578,6 @@ def _tree_name(config: DeployConfig, spec: SourceSpec) -> str:
 
 def _full(reference: str) -> str:
     return reference if reference.startswith("refs/") or len(reference) == 40 else f"refs/heads/{reference}"
-
-
-def job_kind(trigger: Trigger) -> IntentKind | None:
-    """The intent kind of a run's trigger; None for our own."""
-    return {Trigger.POLL: IntentKind.POLL, Trigger.WEBHOOK: IntentKind.WEBHOOK}.get(trigger)
 
 
 def supported(spec: SourceSpec) -> bool:

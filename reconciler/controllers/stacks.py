@@ -116,7 +116,6 @@ class StackController:
         self._locks: dict[StackKey, anyio.Lock] = {}
         self._known: set[StackKey] = set()
         self._fights = FightWatch()
-        self._draining = False
 
     # --- for the neighbours -------------------------------------------------------------
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -162,9 +161,7 @@ class StackController:
 
     async def drain(self) -> None:
         """Take up nothing new and return when what runs has ended."""
-        self._draining = True
-        while self._queue.working:
-            await anyio.sleep(0.05)
+        await self._queue.drain()
 
     @property
     def queue_depth(self) -> int:
@@ -190,9 +187,6 @@ class StackController:
     async def _dispatch(self, tasks: TaskGroup) -> None:
         while True:
             key = await self._queue.get()
-            if self._draining:
-                self._queue.done(key)
-                await anyio.sleep_forever()
             tasks.start_soon(self._handle, key, name=f"stack {key}")
 
     async def _handle(self, key: StackKey) -> None:
@@ -321,7 +315,9 @@ class StackController:
                 plan_ = _with_grace(self._next_plan(stack, desired, seen, going), requests)
                 if plan_.empty:
                     break
-                rounds = self._fights.round(stack.key, stack.generation, plan_, anyio.current_time()) if not round_ else 0
+                rounds = (
+                    self._fights.round(stack.key, stack.generation, plan_, anyio.current_time()) if not round_ else 0
+                )
                 if rounds > ROUNDS and not requests and not acted:
                     raise await self._fight(stack, plan_, rounds)
                 if recorder is None:
@@ -448,9 +444,7 @@ class StackController:
             return replace(outcome, status=RunStatus.FAILED, message=ready.message)
         return None
 
-    async def _fail(
-        self, stack: Stack, reason: str, message: str, *, desired_plan: Plan | None = None
-    ) -> _Failed:
+    async def _fail(self, stack: Stack, reason: str, message: str, *, desired_plan: Plan | None = None) -> _Failed:
         """Write the conditions of a failure and return the exception to raise."""
         current = await self._store.get_stack(stack.key) or stack
         conditions = with_condition(current.conditions, ConditionType.READY, False, reason, message)
@@ -539,9 +533,7 @@ def _judge(stack: Stack, ready: Readiness | None, blocked: Plan | None) -> tuple
         conditions = without(conditions, ConditionType.SUSPENDED)
     if blocked is not None and blocked.blocked:
         message = "; ".join(f"{item.target}: {item.reason}" for item in blocked.blocked)
-        conditions = with_condition(
-            conditions, ConditionType.BLOCKED, True, blocked.blocked[0].reason.code, message
-        )
+        conditions = with_condition(conditions, ConditionType.BLOCKED, True, blocked.blocked[0].reason.code, message)
     if ready is None:
         return with_condition(
             without(conditions, ConditionType.DEGRADED), ConditionType.READY, False, "Removed", "not deployed"

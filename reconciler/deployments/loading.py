@@ -1,0 +1,74 @@
+"""Which deployments a revision asks for: inline ones, or those of its deploy file.
+
+Reads only what is tracked in the checkout. Auto-discovery is carried out against the
+tree that its document names, so it comes second, once that tree is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.deployments.config import DeployConfig, find_config_file, load_deploy_configs, parse_inline
+from reconciler.deployments.discovery import discover
+from state.model import SourceSpec
+
+
+@dataclass(frozen=True)
+class RequestedDeployments:
+    """What a revision asks for."""
+
+    configs: tuple[DeployConfig, ...]
+    warnings: tuple[str, ...] = ()
+    file: str = ""
+    """The deploy file they were read from; empty for inline ones."""
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """What one document stands for, discovery carried out."""
+
+    configs: tuple[DeployConfig, ...]
+    failures: tuple[tuple[str, str], ...] = ()
+    """Name and fault of stacks that were found but cannot be deployed."""
+    warnings: tuple[str, ...] = ()
+    complete: bool = True
+    """Whether the tree was read completely: only then something may count as gone."""
+
+
+def requested_deployments(
+    spec: SourceSpec, root: Path, objects: Mapping[str, str], base_dir: str
+) -> RequestedDeployments:
+    """Read the deploy configuration. Blocking. Raises `DeployConfigError`."""
+    if spec.deployments:
+        inline = parse_inline(spec.deployments, spec.reference, target=spec.target)
+        return RequestedDeployments(tuple(inline.configs), tuple(inline.warnings))
+    file = find_config_file(str(root), base_dir, spec.target, lambda path: _tracked(root, objects, path))
+    path = Path(file) if Path(file).is_absolute() else root / file
+    shown = path.relative_to(root).as_posix()
+    loaded = load_deploy_configs(path.read_bytes(), shown, reference=spec.reference, target=spec.target)
+    return RequestedDeployments(loaded.configs, loaded.warnings, shown)
+
+
+def expand(
+    config: DeployConfig, root: Path, objects: Mapping[str, str], *, repository: str, config_file: str
+) -> Expanded:
+    """Carry out a document's auto-discovery, if it has one. Blocking."""
+    if not config.auto_discovery.enabled:
+        return Expanded((config,))
+    found = discover(
+        config,
+        objects.keys(),
+        lambda path: (root / path).read_bytes(),
+        repository=repository,
+        config_file=config_file,
+    )
+    failures = tuple((problem.name, problem.message) for problem in found.problems)
+    return Expanded(tuple(found.configs), failures, tuple(found.warnings), complete=found.complete and bool(objects))
+
+
+def _tracked(root: Path, objects: Mapping[str, str], path: str) -> bool:
+    name = Path(path)
+    relative = name.relative_to(root).as_posix() if name.is_absolute() else name.as_posix()
+    return relative in objects
