@@ -49,7 +49,10 @@ class Policy:
     drift: DriftPolicy = DriftPolicy.CORRECT
     retry_failed: bool = False
     """Run containers again that ended by themselves with an error and have no restart policy:
-    true for a new revision or an explicit call, false for a mere look again."""
+    true for a new revision or an explicit call, false for a mere look again. Also lets a stack
+    whose drift is not corrected be brought to its desired state this once."""
+    images_done: bool = False
+    """Images were pulled and built just now: plan with what is there (see `after_partial`)."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class DesiredStack:
     well into the entry of `params["container"]`, durably, and drops ids that are gone."""
     seccomp_profiles: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Absolute path -> text of each file that a `security_opt: seccomp=FILE` names."""
+    held_services: frozenset[str] = frozenset()
+    """Services that a running scheduled job keeps stopped: not started meanwhile."""
 
 
 class ActionKind(StrEnum):
@@ -141,6 +146,8 @@ class Plan:
     actions: tuple[Action, ...] = ()
     blocked: tuple[Blocked, ...] = ()
     warnings: tuple[str, ...] = ()
+    drift: tuple[Blocked, ...] = ()
+    """Differences nobody asked for that the policy says to leave (`DETECT`)."""
     partial: bool = False
     """These actions only prepare (images): carry them out, observe again, plan again. The rest
     cannot be decided before, for it depends on what the images turn out to be."""

@@ -1,0 +1,224 @@
+"""Images: what must be pulled or built before the rest can be decided.
+
+Whether a container is up to date depends on what its image turns out to be, so a plan that
+needs images consists of nothing else (`Plan.partial`); the next plan, made of what is then
+observed, does the rest. That also means that an old container runs on until the new image
+is there.
+
+A registry is asked only when the caller says that this is a moment for it (a new revision,
+a poll, a person): never in the quiet rounds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from reconciler.compose.model import Model, Project
+from reconciler.planner.builds import build_digest, build_platform
+from reconciler.planner.compare import brief
+from reconciler.planner.containers import LABEL_BUILD
+from reconciler.planner.graph import image_reference, wanted_replicas
+from reconciler.planner.model import Action, ActionKind, DesiredStack, PlanError
+from state.model import Change, Reason
+from state.observed import ObservedImage, ObservedProject
+
+_PERIOD = re.compile(r"(\d+)([wdhms])")
+_PERIOD_SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An image that a service needs."""
+
+    reference: str
+    service: str
+    attribute: str
+    platform: str = ""
+    buildable: bool = False
+
+
+def hook_images(service: Model) -> list[str]:
+    """Images of `pre_start` hooks, where they are not the service's own."""
+    return [
+        hook["image"]
+        for hook in service.get("pre_start") or ()
+        if hook.get("image") not in (None, service.get("image"))
+    ]
+
+
+def mounted_images(service: Model) -> list[str]:
+    """Images mounted as volumes."""
+    return [volume["source"] for volume in service.get("volumes") or () if volume.get("type") == "image"]
+
+
+def image_references(project: Project) -> tuple[str, ...]:
+    """Every image reference a project uses: what `ObservedProject.images` must hold."""
+    found: set[str] = set()
+    for name, service in project.services.items():
+        found.add(image_reference(project, name))
+        found.update(hook_images(service))
+        found.update(mounted_images(service))
+    return tuple(sorted(found))
+
+
+def needs(project: Project) -> list[Need]:
+    """Every image with the service and attribute it is for."""
+    found = []
+    for name, service in sorted(project.services.items()):
+        platform = service.get("platform") or ""
+        found.append(
+            Need(image_reference(project, name), name, f"services.{name}.image", platform, bool(service.get("build")))
+        )
+        for index, hook in enumerate(service.get("pre_start") or ()):
+            if hook.get("image") not in (None, service.get("image")):
+                found.append(Need(hook["image"], name, f"services.{name}.pre_start[{index}].image"))
+        found.extend(
+            Need(reference, name, f"services.{name}.volumes", platform) for reference in mounted_images(service)
+        )
+    return found
+
+
+def same_platform(wanted: str, image: ObservedImage) -> bool:
+    """Whether an image is of the wanted platform, as far as both say."""
+    if not wanted or not image.platform:
+        return True
+    mine, theirs = wanted.lower().split("/"), image.platform.lower().split("/")
+    names = {"x86_64": "amd64", "aarch64": "arm64"}
+    mine = [names.get(part, part) for part in mine]
+    return all(a == b for a, b in zip(mine, theirs, strict=False)) if len(mine) > 1 else mine[0] in theirs
+
+
+def usable(observed: ObservedProject, need: Need) -> ObservedImage | None:
+    """The local image that serves a need, if there is one."""
+    image = observed.images.get(need.reference)
+    return image if image is not None and same_platform(need.platform, image) else None
+
+
+def _moves(reference: str) -> bool:
+    """Whether a reference may point to something else tomorrow."""
+    return "@" not in reference and not reference.startswith("sha256:")
+
+
+def _is_latest(reference: str) -> bool:
+    last = reference.rsplit("/", 1)[-1]
+    return ":" not in last or last.endswith(":latest")
+
+
+def _period(policy: str) -> timedelta | None:
+    if policy == "daily":
+        return timedelta(days=1)
+    if policy == "weekly":
+        return timedelta(weeks=1)
+    if policy.startswith("every_"):
+        return timedelta(seconds=sum(int(n) * _PERIOD_SECONDS[unit] for n, unit in _PERIOD.findall(policy)))
+    return None
+
+
+def _asks_registry(desired: DesiredStack, need: Need, image: ObservedImage, now: datetime | None) -> str:
+    """Why the registry should be asked about an image that is here; empty: not now."""
+    policy = desired.policy
+    if not (policy.check_registry or policy.force_image_pull) or not _moves(need.reference):
+        return ""
+    rule = desired.project.services[need.service].get("pull_policy") or ""
+    if rule in ("never", "build"):
+        return ""
+    if policy.force_image_pull:
+        return "force_image_pull"
+    period = _period(rule)
+    if period is not None:
+        due = now is None or image.last_tagged is None or now > image.last_tagged + period
+        return f"pull_policy {rule}" if due else ""
+    if rule in ("missing", "if_not_present", "refresh") and not _is_latest(need.reference):
+        return ""
+    return f"pull_policy {rule}" if rule else "the tag may have moved"
+
+
+def image_actions(
+    desired: DesiredStack, observed: ObservedProject, wanted: Iterable[str], now: datetime | None
+) -> tuple[list[Action], list[str]]:
+    """Pulls and builds to do first, and the services whose image can come from nowhere.
+
+    `wanted` are the services that cannot be decided or created without their images.
+    """
+    required = set(wanted)
+    actions: dict[str, Action] = {}
+    hopeless: list[str] = []
+    buildable = {need.reference for need in needs(desired.project) if need.buildable}
+    for need in needs(desired.project):
+        if wanted_replicas(desired, need.service) < 1 and need.service not in required:
+            continue
+        image = usable(observed, need)
+        if need.buildable:
+            action = _build(desired, need, image, need.service in required)
+        elif need.reference in buildable:
+            continue
+        else:
+            action = _pull(desired, need, image, need.service in required, now)
+            if action is None and image is None and need.service in required:
+                hopeless.append(f"{need.attribute}: {need.reference} is not here and pull_policy says never to pull it")
+        if action is not None:
+            actions.setdefault(action.id, action)
+    return list(actions.values()), hopeless
+
+
+def _build(desired: DesiredStack, need: Need, image: ObservedImage | None, required: bool) -> Action | None:
+    service = desired.project.services[need.service]
+    reason: Reason | None = None
+    if image is None:
+        if required:
+            reason = Reason("ImageMissing", f"image {need.reference} does not exist yet")
+    else:
+        digest, built = build_digest(desired, need.service), image.labels.get(LABEL_BUILD, "")
+        if digest and built and digest != built:
+            change = Change(f"services.{need.service}.build", brief(built), brief(digest))
+            reason = Reason("BuildChanged", "what the image is built from changed", (change,))
+        elif desired.policy.check_registry and service.get("pull_policy") == "build":
+            reason = Reason("PullPolicy", "pull_policy build: built at each deployment")
+        elif desired.policy.force_image_pull and desired.policy.build_pull:
+            reason = Reason("ForceImagePull", "build.force_image_pull: newer base images are wanted")
+        elif desired.policy.check_registry and digest and not built:
+            reason = Reason("BuildUnknown", "it is not known what the present image was built from")
+    if reason is None:
+        return None
+    params: dict[str, Any] = {"platform": build_platform(desired, need.service), "optional": False}
+    return Action(
+        id=f"{ActionKind.BUILD_IMAGE}:{need.reference}",
+        kind=ActionKind.BUILD_IMAGE,
+        target=need.reference,
+        service=need.service,
+        reasons=(reason,),
+        params=params,
+    )
+
+
+def _pull(
+    desired: DesiredStack, need: Need, image: ObservedImage | None, required: bool, now: datetime | None
+) -> Action | None:
+    rule = desired.project.services[need.service].get("pull_policy") or ""
+    if image is None:
+        if not required or rule == "never":
+            return None
+        reason = Reason("ImageMissing", f"image {need.reference} is not here")
+    else:
+        why = _asks_registry(desired, need, image, now)
+        if not why:
+            return None
+        reason = Reason("CheckRegistry", f"{why}: ask the registry for a newer {need.reference}")
+    return Action(
+        id=f"{ActionKind.PULL_IMAGE}:{need.reference}",
+        kind=ActionKind.PULL_IMAGE,
+        target=need.reference,
+        service=need.service,
+        reasons=(reason,),
+        params={"platform": need.platform, "if_changed": image is not None, "optional": image is not None},
+    )
+
+
+def refuse_hopeless(hopeless: list[str]) -> None:
+    """Raise `PlanError` for images that can come from nowhere."""
+    if hopeless:
+        raise PlanError("; ".join(hopeless))
