@@ -15,7 +15,7 @@ from reconciler.controllers.projects import ProjectController
 from reconciler.controllers.record import finished, utcnow
 from reconciler.controllers.sources import SourceController, supported
 from reconciler.sources.errors import SourceError
-from reconciler.sources.urls import repository_name
+from reconciler.sources.urls import parse_git_url
 from state.codec import source_spec_from_json
 from state.errors import StateError
 from state.model import Intent, IntentKind, Run, RunStatus, Source, SourceSpec, Trigger
@@ -118,7 +118,7 @@ class IntentController:
         subject = spec.url
         error: str
         try:
-            subject = repository_name(spec.url)
+            subject = parse_git_url(spec.url).repository
             if supported(spec):
                 return await self._store.ensure_source(spec, subject, origin)
             error = f"source type {spec.kind.value!r} is not supported yet"

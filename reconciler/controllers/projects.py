@@ -23,7 +23,7 @@ from reconciler.controllers.contexts import UnknownContext
 from reconciler.controllers.record import RunRecorder, finished, utcnow
 from reconciler.controllers.stacks import StackController
 from reconciler.engine.errors import EngineError, EngineUnreachable
-from reconciler.engine.observe import observe_project
+from reconciler.engine.snapshot import observe_project
 from reconciler.planner import Action, Plan, PlanError, plan_down, plan_restart, plan_start, plan_stop
 from state.errors import StateError
 from state.events import EventHub

@@ -31,7 +31,7 @@ from reconciler.controllers.record import RunRecorder, finished, new_run
 from reconciler.deployments.desired import desired_of, force_requested
 from reconciler.engine.errors import EngineError, EngineUnreachable
 from reconciler.engine.execute import ExecutionResult
-from reconciler.engine.observe import cached_project, observe_project
+from reconciler.engine.snapshot import cached_project, observe_project
 from reconciler.planner import (
     ActionKind,
     DesiredStack,
