@@ -67,14 +67,14 @@ def clean_path(path: str) -> str:
 def create_app(services: ApiServices) -> Sanic[Any, Any]:
     """The application with all routes that `services.options` enable."""
     server = Server(services, Waits(services.options.max_concurrent_waits))
-    app = bare_app("moored", services.options.max_payload_size)
+    app = bare_app("moored")
     app.ctx.server = server
     for number, route in enumerate(routes_for(services.options)):
         _register(app, server, route, f"route{number}")
     return app
 
 
-def bare_app(name: str, max_payload_size: int) -> Sanic[Any, Any]:
+def bare_app(name: str) -> Sanic[Any, Any]:
     """A Sanic application with our ways and no routes."""
     app: Sanic[Any, Any] = Sanic(
         f"{name}-{next(_serial)}",
@@ -89,7 +89,6 @@ def bare_app(name: str, max_payload_size: int) -> Sanic[Any, Any]:
             "AUTO_EXTEND": False,
             "MOTD": False,
             "TOUCHUP": False,
-            "REQUEST_MAX_SIZE": max(0, max_payload_size),
             "REQUEST_MAX_HEADER_SIZE": 16_384,
             "REQUEST_TIMEOUT": 10,
             "RESPONSE_TIMEOUT": NO_TIMEOUT,

@@ -14,7 +14,7 @@ def create_metrics_app(metrics: Metrics) -> Sanic[Any, Any]:
     """The application that serves `metrics`."""
     from api.app import bare_app
 
-    app = bare_app("moored-metrics", 0)
+    app = bare_app("moored-metrics")
 
     async def get_metrics(request: Request) -> wire.Answer:
         return wire.answer(metrics.render(), 200, CONTENT_TYPE)

@@ -84,10 +84,14 @@ async def _listening(
     app: Sanic[Any, Any], sock: socket.socket, tls: ssl.SSLContext | None, drain: float
 ) -> AsyncIterator[None]:
     running: Any = await app.create_server(
-        sock=sock, ssl=tls, protocol=HttpProtocol, backlog=BACKLOG, access_log=False, return_asyncio_server=True
+        sock=sock,
+        ssl=tls,
+        protocol=HttpProtocol,
+        backlog=BACKLOG,
+        access_log=False,
+        asyncio_server_kwargs={"start_serving": False},
     )
     await running.startup()
-    await running
     await running.start_serving()
     try:
         yield
