@@ -130,34 +130,49 @@ class Stacks(SqlBase):
     async def apply_stacks(self, source_id: str, revision: str, stacks: Sequence[Stack]) -> Sequence[Stack]:
         async def work(connection: AsyncConnection) -> tuple[list[Stack], list[StackKey], bool]:
             written: list[Stack] = []
-            changed: list[StackKey] = []
+            changed: list[codec.Row] = []
             now = codec.now()
-            # In the order of their keys, so that two writers never wait for each other.
-            for stack in sorted(stacks, key=lambda stack: stack.key):
-                row = await self._stack_row(connection, stack.key)
+            known = await self._stack_rows(connection, stacks)
+            for stack in stacks:
+                row = known.get(stack.key)
                 next_stack = _applied(stack, None if row is None else codec.stack_from_row(row))
                 created_at = next_stack.created_at or now
                 next_row = codec.stack_to_row(next_stack, created_at, now)
                 if row is not None and all(row[name] == next_row[name] for name in next_row if name != "updated_at"):
-                    written.append(codec.stack_from_row(row))
+                    written.append(replace(next_stack, updated_at=codec.from_micros(row["updated_at"])))
                     continue
-                await connection.execute(self._put_stack, next_row)
                 written.append(replace(next_stack, created_at=created_at, updated_at=now))
-                changed.append(stack.key)
+                changed.append(next_row)
+            if changed:
+                await connection.execute(self._put_stack, changed)
             moved = await connection.execute(
                 update(tables.sources)
                 .where(tables.sources.c.id == source_id, tables.sources.c.revision != revision)
                 .values(revision=revision)
             )
-            return written, changed, bool(moved.rowcount)
+            return written, [StackKey(row["context"], row["name"]) for row in changed], bool(moved.rowcount)
 
         written, changed, moved = await self._database.write(work)
         for key in changed:
             self.watch.notify(("stack", key))
         if moved:
             self.watch.notify(("source", source_id))
-        by_key = {stack.key: stack for stack in written}
-        return [by_key[stack.key] for stack in stacks]
+        return written
+
+    async def _stack_rows(
+        self, connection: AsyncConnection, stacks: Sequence[Stack]
+    ) -> dict[StackKey, Mapping[Any, Any]]:
+        """The rows of those stacks that are known, locked until the end of the transaction."""
+        names = sorted({stack.key.name for stack in stacks})
+        statement = (
+            select(tables.stacks)
+            .where(tables.stacks.c.name.in_(names))
+            # In one order, so that two writers never wait for each other.
+            .order_by(tables.stacks.c.context, tables.stacks.c.name)
+            .with_for_update()
+        )
+        rows = (await connection.execute(statement)).mappings()
+        return {StackKey(row["context"], row["name"]): row for row in rows}
 
     async def _stack_row(self, connection: AsyncConnection, key: StackKey) -> Mapping[Any, Any] | None:
         """A stack's row, locked until the end of the transaction."""
