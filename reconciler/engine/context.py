@@ -151,7 +151,7 @@ def context_digest(folder: str, dockerfile: str = "Dockerfile", inline: str = ""
         if stat.S_ISREG(details.st_mode):
             digest.update(_file_digest(context.folder / path))
         elif stat.S_ISLNK(details.st_mode):
-            digest.update(os.fsencode(os.readlink(context.folder / path)))
+            digest.update(os.fsencode((context.folder / path).readlink()))
     return digest.hexdigest()
 
 
@@ -180,7 +180,7 @@ def _add(archive: tarfile.TarFile, folder: Path, path: str, details: os.stat_res
         archive.addfile(entry)
     elif stat.S_ISLNK(details.st_mode):
         entry.type = tarfile.SYMTYPE
-        entry.linkname = os.readlink(folder / path)
+        entry.linkname = str((folder / path).readlink())
         archive.addfile(entry)
     else:
         entry.size = details.st_size

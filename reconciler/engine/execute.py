@@ -1,0 +1,290 @@
+"""Carrying a plan out.
+
+Every action of a plan is a task; it begins the moment all actions it needs have ended
+well. One failure stops what needs it, and nothing else: independent branches of the
+stack are finished, so that a broken sidecar does not leave a half-deployed database. An
+`optional` action may fail without consequences.
+
+Each action is safe to repeat, and each leaves something that the next plan understands
+if we are killed in the middle; nothing is rolled back but a replacement whose successor
+does not start (`containers.py`).
+
+The executor decides nothing: what to do, in which order and why is in the plan.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import anyio
+
+from reconciler.engine import containers, hooks, networks, waiting
+from reconciler.engine.build import build_image
+from reconciler.engine.client import Engine
+from reconciler.engine.errors import ActionFailed, DeadlineExceeded, EngineError, EngineUnreachable, first_error
+from reconciler.engine.images import pull_if_changed, pull_image, remove_image
+from reconciler.engine.work import Log, Work
+from reconciler.planner.builds import build_request
+from reconciler.planner.model import Action, ActionKind, DesiredStack, Plan, PlanError
+from reconciler.planner.readiness import Readiness
+from state.model import StackKey
+from state.observed import ObservedContext
+
+if TYPE_CHECKING:
+    from reconciler.engine.observe import Observer
+
+SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
+AT_ONCE = 24
+"""Actions that talk to one Engine at the same time; waits do not count."""
+
+
+class Progress(Protocol):
+    """Who wants to know how a plan gets on."""
+
+    async def started(self, action: Action) -> None: ...
+
+    async def finished(self, action: Action, error: str | None) -> None: ...
+
+    async def log(self, action: Action, line: str) -> None: ...
+
+
+class Silent:
+    """A `Progress` for those who only want the result."""
+
+    async def started(self, action: Action) -> None:
+        return
+
+    async def finished(self, action: Action, error: str | None) -> None:
+        return
+
+    async def log(self, action: Action, line: str) -> None:
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class ActionOutcome:
+    """How one action ended."""
+
+    action: Action
+    status: str
+    """`succeeded`, `failed`, or `cancelled` because something it needs failed."""
+    error: str = ""
+    code: str = ""
+    """CamelCase cause of a failure."""
+
+
+@dataclass(frozen=True)
+class ExecutionResult:
+    """How a plan ended."""
+
+    outcomes: tuple[ActionOutcome, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[ActionOutcome, ...]:
+        """What failed and was not optional."""
+        return tuple(o for o in self.outcomes if o.status == FAILED and not o.action.params.get("optional"))
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+    @property
+    def code(self) -> str:
+        """CamelCase cause of the first failure, empty if none."""
+        return self.failures[0].code if self.failures else ""
+
+    @property
+    def message(self) -> str:
+        """All failures, one after another, each with its cause."""
+        return "\n".join(outcome.error for outcome in self.failures)
+
+    @property
+    def acknowledged(self) -> dict[str, dict[str, str]]:
+        """Container id -> content key -> digest of which it was told, to be kept durably."""
+        found: dict[str, dict[str, str]] = {}
+        for outcome in self.outcomes:
+            told = outcome.action.params.get("acknowledge")
+            container = outcome.action.params.get("container")
+            if outcome.status == SUCCEEDED and told and container:
+                found.setdefault(str(container), {}).update(told)
+        return found
+
+
+Handler: TypeAlias = Callable[[Work, Action, Log], Awaitable[None]]
+
+
+class Executor:
+    """Carries plans out on one Engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        observed: ObservedContext,
+        observer: Observer | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.engine = engine
+        self.observed = observed
+        self.observer = observer
+        self._environ = os.environ if environ is None else environ
+        self._range_lock = anyio.Lock()
+        self._slots = anyio.CapacityLimiter(AT_ONCE)
+        self._restarts_before: dict[StackKey, dict[str, int]] = {}
+
+    async def execute(self, plan: Plan, desired: DesiredStack | None, progress: Progress) -> ExecutionResult:
+        """Carry `plan` out. Raises `EngineUnreachable` when the Engine went away meanwhile."""
+        work = Work(
+            engine=self.engine,
+            observed=self.observed,
+            facts=self.observed.engine or self.engine.known or await self.engine.facts(),
+            plan=plan,
+            desired=desired,
+            environ=self._environ,
+            observer=self.observer,
+            range_lock=self._range_lock,
+        )
+        self._restarts_before[plan.key] = {
+            container.id: container.restart_count for container in self.observed.project(plan.key.name)
+        }
+        graph = _Graph(plan)
+        lost: list[EngineUnreachable] = []
+        with first_error():
+            async with anyio.create_task_group() as tasks:
+                for action in plan.actions:
+                    tasks.start_soon(self._run, work, graph, action, progress, lost, name=action.id)
+        if lost:
+            raise lost[0]
+        return ExecutionResult(
+            outcomes=tuple(graph.outcomes[action.id] for action in plan.actions), warnings=tuple(work.warnings)
+        )
+
+    async def wait_ready(self, desired: DesiredStack, timeout: float) -> Readiness:
+        """Wait until the stack is ready or has failed, at most `timeout` seconds."""
+        before = self._restarts_before.get(desired.key)
+        return await waiting.wait_ready(self.engine, self.observed, desired, timeout, before)
+
+    async def _run(
+        self,
+        work: Work,
+        graph: _Graph,
+        action: Action,
+        progress: Progress,
+        lost: list[EngineUnreachable],
+    ) -> None:
+        if not await graph.needs_met(action):
+            await self._give_up(work, action)
+            graph.end(ActionOutcome(action, CANCELLED, "something it needs failed"))
+            return
+        await progress.started(action)
+
+        async def log(line: str) -> None:
+            await progress.log(action, line)
+
+        handler = _HANDLERS[action.kind]
+        outcome = ActionOutcome(action, SUCCEEDED)
+        try:
+            if action.kind in _WAITS:
+                await handler(work, action, log)
+            else:
+                async with self._slots:
+                    await handler(work, action, log)
+        except (EngineError, PlanError, OSError) as error:
+            if isinstance(error, EngineUnreachable) and not isinstance(error, DeadlineExceeded):
+                lost.append(error)
+            outcome = ActionOutcome(action, FAILED, str(error), type(error).__name__)
+            if action.params.get("optional"):
+                work.warnings.append(str(error))
+            await self._give_up(work, action)
+        await progress.finished(action, outcome.error or None)
+        graph.end(outcome)
+
+    async def _give_up(self, work: Work, action: Action) -> None:
+        """A successor that is not started after all makes room for its predecessor."""
+        if action.kind is ActionKind.START_CONTAINER:
+            parked = work.parked.pop(action.target, None)
+            if parked is not None:
+                await containers.put_back(work, parked)
+
+
+class _Graph:
+    """Which actions ended how, and a bell for each."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._ended = {action.id: anyio.Event() for action in plan.actions}
+        self.outcomes: dict[str, ActionOutcome] = {}
+        for action in plan.actions:
+            unknown = action.needs - self._ended.keys()
+            if unknown:
+                raise ActionFailed(
+                    f"plan of {plan.key}: {action.id} needs {', '.join(sorted(unknown))}, which is not in it"
+                )
+
+    async def needs_met(self, action: Action) -> bool:
+        """Wait for all that an action needs; whether all of it ended well (or was optional)."""
+        met = True
+        for need in sorted(action.needs):
+            await self._ended[need].wait()
+            outcome = self.outcomes[need]
+            if outcome.status != SUCCEEDED and not outcome.action.params.get("optional"):
+                met = False
+        return met
+
+    def end(self, outcome: ActionOutcome) -> None:
+        self.outcomes[outcome.action.id] = outcome
+        self._ended[outcome.action.id].set()
+
+
+async def _pull(work: Work, action: Action, log: Log) -> None:
+    platform = str(action.params.get("platform") or "")
+    if action.params.get("if_changed"):
+        warning = await pull_if_changed(
+            work.engine, work.observed, action.target, environ=work.environ, log=log, platform=platform
+        )
+        if warning:
+            work.warnings.append(warning)
+            await log(warning)
+        return
+    await pull_image(work.engine, work.observed, action.target, environ=work.environ, log=log, platform=platform)
+
+
+async def _build(work: Work, action: Action, log: Log) -> None:
+    request = build_request(work.wanted, action.service)
+    await build_image(work.engine, work.observed, request, environ=work.environ, log=log)
+
+
+async def _remove_image(work: Work, action: Action, log: Log) -> None:
+    left = await remove_image(work.engine, work.observed, action.target)
+    if left:
+        await log(left)
+
+
+_HANDLERS: Mapping[ActionKind, Handler] = {
+    ActionKind.PULL_IMAGE: _pull,
+    ActionKind.BUILD_IMAGE: _build,
+    ActionKind.REMOVE_IMAGE: _remove_image,
+    ActionKind.CREATE_NETWORK: networks.create_network,
+    ActionKind.REMOVE_NETWORK: networks.remove_network,
+    ActionKind.CREATE_VOLUME: networks.create_volume,
+    ActionKind.REMOVE_VOLUME: networks.remove_volume,
+    ActionKind.CONNECT_NETWORK: networks.connect_network,
+    ActionKind.DISCONNECT_NETWORK: networks.disconnect_network,
+    ActionKind.CREATE_CONTAINER: containers.create_container,
+    ActionKind.REPLACE_CONTAINER: containers.replace_container,
+    ActionKind.UPDATE_CONTAINER: containers.update_container,
+    ActionKind.RENAME_CONTAINER: containers.rename_container,
+    ActionKind.START_CONTAINER: containers.start_container,
+    ActionKind.STOP_CONTAINER: containers.stop_container,
+    ActionKind.RESTART_CONTAINER: containers.restart_container,
+    ActionKind.UNPAUSE_CONTAINER: containers.unpause_container,
+    ActionKind.SIGNAL_CONTAINER: containers.signal_container,
+    ActionKind.REMOVE_CONTAINER: containers.remove_container,
+    ActionKind.RUN_HOOK: hooks.run_hook,
+    ActionKind.WAIT_SERVICE: waiting.wait_service,
+}
+
+_WAITS = (ActionKind.WAIT_SERVICE, ActionKind.RUN_HOOK, ActionKind.PULL_IMAGE, ActionKind.BUILD_IMAGE)

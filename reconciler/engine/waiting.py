@@ -1,0 +1,167 @@
+"""Waiting for containers: for a dependency's condition, and for a whole stack to be ready.
+
+Nothing is polled. The observer writes what happens into the cache, the cache's watch wakes
+the waiter, the waiter judges again; every wait has a deadline. A condition that can no
+longer come true ends the wait at once: an exit, a failed health check, a crash loop. The
+message then carries the container's last lines.
+
+A dependency that its Engine restarts gets a few attempts, because many programs wait for
+their database by dying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import anyio
+
+from reconciler.engine.client import Engine
+from reconciler.engine.containers import describe_container
+from reconciler.engine.errors import WaitFailed
+from reconciler.engine.output import indented, log_tail
+from reconciler.engine.snapshot import current_project, refresh_container
+from reconciler.engine.work import Log, Work
+from reconciler.planner.model import Action, DesiredStack
+from reconciler.planner.readiness import STEADY, Readiness, ReadyState, project_containers, readiness
+from state.observed import ObservedContainer, ObservedContext
+
+RESTARTS_TO_FORGIVE = 2
+HEALTHY = "service_healthy"
+COMPLETED = "service_completed_successfully"
+_GIVEN_UP = ("exited", "dead", "removing")
+
+
+async def wait_service(work: Work, action: Action, log: Log) -> None:
+    """WAIT_SERVICE: every named container satisfies the condition."""
+    condition = str(action.params.get("condition") or "service_started")
+    names = [str(name) for name in action.params.get("containers") or ()]
+    timeout = float(action.params.get("timeout") or 0) or None
+    key = work.plan.key
+    ids = [await work.id_of(name) for name in names]
+    waited_for = ""
+    with work.observed.watch.subscribe(("observed", work.observed.name, key.name)) as changed:
+        try:
+            with anyio.fail_after(timeout):
+                while True:
+                    waited_for = await _judge(work, action.target, condition, dict(zip(names, ids, strict=True)))
+                    if not waited_for:
+                        return
+                    await changed.wait()
+        except TimeoutError as error:
+            raise WaitFailed(
+                f"timeout waiting for dependencies: service {action.target} is not {_word(condition)} "
+                f"after {timeout or 0:g} s: {waited_for}",
+                timed_out=True,
+            ) from error
+
+
+async def _judge(work: Work, service: str, condition: str, containers: Mapping[str, str]) -> str:
+    """What is still waited for, empty if nothing; raises if it cannot come any more."""
+    for name, container_id in containers.items():
+        container = work.observed.containers.get(container_id)
+        if container is None:
+            container = await refresh_container(work.engine, work.observed, container_id)
+        if container is None:
+            raise WaitFailed(f"service {service}: container {name} is gone while it is waited for")
+        pending, hopeless = _outlook(container, condition)
+        if hopeless:
+            description = await describe_container(work, container_id, name)
+            raise WaitFailed(f"service {service} is not {_word(condition)}: {hopeless}; {description}")
+        if pending:
+            return f"container {name} {pending}"
+    return ""
+
+
+def _outlook(container: ObservedContainer, condition: str) -> tuple[str, str]:
+    """(what is missing, why it is hopeless); both empty when the condition holds."""
+    restarts = container.restart_count
+    if condition == COMPLETED:
+        if container.state == "exited" and container.started_at is not None:
+            if container.exit_code == 0:
+                return "", ""
+            return "", f"it ended with exit code {container.exit_code}"
+        if container.state in ("dead", "removing"):
+            return "", f"it is {container.state}"
+        if restarts > RESTARTS_TO_FORGIVE:
+            return "", f"it keeps failing, {restarts} restarts"
+        return f"is {container.state}", ""
+    if condition != HEALTHY:
+        return "", ""
+    if container.state in _GIVEN_UP and container.started_at is not None:
+        return "", f"it is {container.state} (exit code {container.exit_code})"
+    if restarts > RESTARTS_TO_FORGIVE:
+        return "", f"it keeps restarting, {restarts} restarts"
+    if container.state == "paused":
+        return "", "it is paused"
+    if container.state != "running":
+        return f"is {container.state}", ""
+    if container.health == "healthy":
+        return "", ""
+    if container.health == "unhealthy":
+        return "", "its health check fails"
+    if not container.health:
+        return "", "it has no health check; add one, or depend on service_started"
+    return f"is running, health {container.health}", ""
+
+
+def _word(condition: str) -> str:
+    return {HEALTHY: "healthy", COMPLETED: "completed"}.get(condition, "started")
+
+
+async def wait_ready(
+    engine: Engine,
+    observed: ObservedContext,
+    desired: DesiredStack,
+    timeout: float,
+    restarts_before: Mapping[str, int] | None,
+) -> Readiness:
+    """How the stack is when it is ready, has failed, or `timeout` seconds are over (then it has
+    failed too). `restarts_before`: counts before the work began, None: as they are now."""
+    baseline = restarts_before
+    if baseline is None:
+        baseline = {container.id: container.restart_count for container in observed.project(desired.key.name)}
+    found: Readiness | None = None
+    with observed.watch.subscribe(
+        ("observed", observed.name, desired.key.name), ("connection", observed.name)
+    ) as changed:
+        with anyio.move_on_after(timeout):
+            while True:
+                seen = await current_project(engine, observed, desired)
+                counts = {container.id: baseline.get(container.id, 0) for container in seen.containers}
+                found = readiness(desired, seen, now=datetime.now(UTC), restarts_before=counts)
+                if found.state is not ReadyState.PROGRESSING:
+                    break
+                # Proving itself after a restart is a matter of time, not of an event.
+                with anyio.move_on_after(STEADY.total_seconds() + 0.1 if found.code == "JustRestarted" else None):
+                    await changed.wait()
+    if found is None:
+        return Readiness(ReadyState.FAILED, "Timeout", f"nothing is known of the stack after {timeout:g} s")
+    if found.state is ReadyState.PROGRESSING:
+        found = replace(
+            found,
+            state=ReadyState.FAILED,
+            code="Timeout",
+            message=f"application not healthy after {timeout:g}s: {found.message}",
+        )
+    if found.state is ReadyState.FAILED:
+        return replace(found, message=found.message + await _last_lines(engine, observed, desired, found))
+    return found
+
+
+async def _last_lines(engine: Engine, observed: ObservedContext, desired: DesiredStack, found: Readiness) -> str:
+    """What the first container of the worst service wrote last."""
+    seen = await current_project(engine, observed, desired)
+    suspects = [
+        container
+        for service in found.services or {}
+        for container in project_containers(seen, service)
+        if container.state != "running" or container.health in ("unhealthy", "starting") or container.restart_count
+    ]
+    mentioned = [container for container in suspects if container.name in found.message]
+    for container in (mentioned or suspects)[:1]:
+        lines = await log_tail(engine, container.id, tty=bool(container.inspect.get("Config", {}).get("Tty")))
+        if lines:
+            return f"; last lines of container {container.name}:{indented(lines)}"
+    return ""
