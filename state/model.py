@@ -290,5 +290,8 @@ class Stack:
     """Removed from its source (`destroy`, discovery): to be taken down and then forgotten."""
     pending_recreate: str = ""
     """Revision or intent for which `force_recreate`/`force_image_pull` is still to be done."""
+    acknowledged: JsonObject = field(default_factory=dict)
+    """Container id -> content key -> digest: changed content that a container was told of by a
+    signal instead of being recreated."""
     created_at: datetime | None = None
     updated_at: datetime | None = None

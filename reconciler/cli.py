@@ -1,0 +1,83 @@
+"""The command `moored`.
+
+Each command is a function of its arguments that returns an exit status, in a module of
+its own that is imported only when the command is called: `moored config` must start as
+fast as Python does, and none but `moored run` needs the agent's libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.version import VERSION
+
+EXIT_USAGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Where a command lives, and what it does in one line."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "run": Command("reconciler.agent", "run_command", "run the agent (settings come from the environment)"),
+    "config": Command("reconciler.compose.command", "config_command", "print a Compose project as it is loaded"),
+    "plan": Command("reconciler.plan_command", "plan_command", "show what a deployment would do, without doing it"),
+    "healthcheck": Command("reconciler.healthcheck", "healthcheck_command", "ask the agent on this host how it is"),
+}
+
+_CLIENT = "reconciler.client"
+CLIENT_COMMANDS: dict[str, str] = {
+    "status": "stacks and sources, and how they are",
+    "projects": "Compose projects on the host",
+    "project": "the containers of a project",
+    "stacks": "stacks the agent manages",
+    "runs": "what was done, newest first",
+    "run-show": "one run (`--follow`: live)",
+    "poll": "look at a repository now",
+    "start": "start a project",
+    "stop": "stop a project",
+    "restart": "restart a project",
+    "remove": "remove a project",
+    "override": "end what was set over the API",
+    "completion": "completion script for a shell",
+}
+
+
+def usage() -> str:
+    lines = ["usage: moored COMMAND [ARGUMENTS]", "", "commands:"]
+    lines += [f"  {name:<12} {command.summary}" for name, command in COMMANDS.items()]
+    lines += ["  version      print the version", "", "commands that ask a running agent:"]
+    lines += [f"  {name:<12} {summary}" for name, summary in CLIENT_COMMANDS.items()]
+    lines += ["", "moored COMMAND --help tells more"]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console command; returns the exit status."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else EXIT_USAGE
+    name, *rest = argv
+    if name in ("version", "--version"):
+        print(f"moored {VERSION}")
+        return 0
+    command = COMMANDS.get(name)
+    if command is None:
+        print(f"moored: unknown command {name!r}\n\n{usage()}", file=sys.stderr)
+        return EXIT_USAGE
+    function = getattr(importlib.import_module(command.module), command.function)
+    status: int = function(rest)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
