@@ -28,9 +28,12 @@ fi
 
 git clone --quiet --no-hardlinks . "$scratch/moored"
 mounts=(-v "$scratch/moored:/home/moored")
-for path in /etc/ssl/certs /etc/apt/apt.conf.d /etc/pip.conf; do
-    [ ! -e "$path" ] || mounts+=(-v "$path:$path:ro")
-done
+# Copies, since packages write there.
+cp -RL /etc/ssl/certs "$scratch/certs"
+rm -f "$scratch"/certs/ssl-cert-snakeoil.pem
+cp -RL /etc/apt/apt.conf.d "$scratch/apt"
+mounts+=(-v "$scratch/certs:/etc/ssl/certs" -v "$scratch/apt:/etc/apt/apt.conf.d")
+[ ! -e /etc/pip.conf ] || mounts+=(-v /etc/pip.conf:/etc/pip.conf:ro)
 corpus=$(cd .. && pwd)/shared
 [ ! -d "$corpus" ] || mounts+=(-v "$corpus:/home/shared:ro")
 settings=(-e CI -e MOORED_TEST_NEWER_ENGINE)
