@@ -123,6 +123,9 @@ class Metrics:
         self.engine_call_seconds = histogram(
             "moored_engine_call_seconds", "Duration of calls to a Docker Engine", "context", "operation"
         )
+        self.engine_writes = gauge(
+            "moored_engine_writes", "Calls to a Docker Engine that change something, since the start", "context"
+        )
         self.engine_connected = gauge("moored_engine_connected", "Whether a Docker Engine is heard", "context")
         self.event_lag_seconds = histogram(
             "moored_event_lag_seconds", "Seconds from an Engine event to its being seen", "context"

@@ -27,7 +27,7 @@ from reconciler.controllers.conditions import same, with_condition, without
 from reconciler.controllers.contexts import Contexts, DockerContext, UnknownContext
 from reconciler.controllers.fights import ROUNDS, FightWatch
 from reconciler.controllers.queue import WorkQueue
-from reconciler.controllers.record import RunRecorder, finished, new_run
+from reconciler.controllers.record import RunRecorder, finished, new_run, utcnow
 from reconciler.deployments.desired import desired_of, force_requested
 from reconciler.engine.errors import EngineError, EngineUnreachable
 from reconciler.engine.execute import ExecutionResult
@@ -38,7 +38,7 @@ from reconciler.planner import (
     Plan,
     PlanError,
     Readiness,
-    ReadinessState,
+    ReadyState,
     plan,
     plan_down,
     readiness,
@@ -64,6 +64,9 @@ _log = structlog.get_logger(__name__)
 MAX_ROUNDS = 8
 """Plans of one reconcile: images, then containers, then what an interrupted earlier attempt
 left; more means that acting does not bring us nearer."""
+
+PROGRESS_DELAY = 15.0
+"""Seconds after which a stack whose health is still developing is looked at without an event."""
 
 
 @dataclass
@@ -198,6 +201,8 @@ class StackController:
                 outcome = await self._reconcile(key, requests)
             self._queue.forget(key)
             result = "progressing" if outcome is None else outcome.status.value
+            if outcome is None:
+                self._queue.add_after(key, PROGRESS_DELAY)
             self._answer(requests, outcome or StackOutcome(stack=key.name, context=key.context))
         except _Wait as wait:
             result = "waiting"
@@ -348,7 +353,7 @@ class StackController:
                 )
             if not going and (acted or requests or stack.observed_generation < stack.generation):
                 ready = await context.executor.wait_ready(desired, desired.policy.timeout)
-                if ready.state is ReadinessState.FAILED:
+                if ready.state is ReadyState.FAILED:
                     raise await self._fail(stack, ready.code, ready.message, desired_plan=plan_)
             seen = await observe_project(context.engine, context.observed, desired)
             outcome = await self._conclude(stack, desired, seen, going, blocked=plan_)
@@ -376,10 +381,8 @@ class StackController:
             if stack.pending_recreate:
                 changes["pending_recreate"] = ""
         acknowledged = {container: dict(digests) for container, digests in desired.acknowledged_content.items()}
-        for action in plan_.actions:
-            told = action.params.get("acknowledge")
-            if told and action.id in result.succeeded:
-                acknowledged.setdefault(str(action.params["container"]), {}).update(told)
+        for container, told in result.acknowledged.items():
+            acknowledged.setdefault(container, {}).update(told)
         if acknowledged != desired.acknowledged_content:
             changes["acknowledged"] = acknowledged
         if changes:
@@ -429,18 +432,18 @@ class StackController:
             self._known.discard(stack.key)
             _log.info("stack removed", **self._fields(stack))
             return StackOutcome(stack=stack.key.name, context=stack.key.context, message="removed")
-        ready = None if going else readiness(desired, seen)
+        ready = None if going else readiness(desired, seen, now=utcnow())
         conditions = _judge(stack, ready, blocked)
         await self._set_conditions(
             stack,
             conditions,
             observed_generation=stack.generation,
-            ready_revision=stack.revision if ready is not None and ready.state is ReadinessState.READY else None,
+            ready_revision=stack.revision if ready is not None and ready.state is ReadyState.READY else None,
         )
         outcome = StackOutcome(stack=stack.key.name, context=stack.key.context, generation=stack.generation)
-        if ready is None or ready.state is ReadinessState.READY:
+        if ready is None or ready.state is ReadyState.READY:
             return outcome
-        if ready.state is ReadinessState.FAILED:
+        if ready.state is ReadyState.FAILED:
             return replace(outcome, status=RunStatus.FAILED, message=ready.message)
         return None
 
@@ -538,12 +541,12 @@ def _judge(stack: Stack, ready: Readiness | None, blocked: Plan | None) -> tuple
         return with_condition(
             without(conditions, ConditionType.DEGRADED), ConditionType.READY, False, "Removed", "not deployed"
         )
-    if ready.state is ReadinessState.READY:
+    if ready.state is ReadyState.READY:
         return with_condition(
             without(conditions, ConditionType.DEGRADED), ConditionType.READY, True, ready.code, ready.message
         )
     conditions = with_condition(conditions, ConditionType.READY, False, ready.code, ready.message)
-    if ready.state is ReadinessState.FAILED:
+    if ready.state is ReadyState.FAILED:
         return with_condition(conditions, ConditionType.DEGRADED, True, ready.code, ready.message)
     return conditions
 

@@ -71,8 +71,8 @@ def test_killed_at_random_moments_it_always_ends_right(tmp_path: Path, engine: D
             assert stack["revision"] == commit, where
             ready = next(c for c in stack["conditions"] if c["type"] == "Ready")
             assert ready["status"], (where, stack)
-        writes = agent.metric("moored_engine_writes_total")
+        writes = agent.metric("moored_engine_writes")
         assert agent.poll(repository.url).status == 200
-        assert agent.metric("moored_engine_writes_total") == writes
+        assert agent.metric("moored_engine_writes") == writes
     finally:
         agent.kill()

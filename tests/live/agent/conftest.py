@@ -44,13 +44,11 @@ class World:
         return {name.removeprefix(f"{self.project}-"): c["Id"] for name, c in self.containers().items()}
 
     def running(self) -> set[str]:
-        return {
-            name.removeprefix(f"{self.project}-") for name, c in self.containers().items() if c["State"]["Running"]
-        }
+        return {name.removeprefix(f"{self.project}-") for name, c in self.containers().items() if c["State"]["Running"]}
 
     def writes(self) -> float:
         """How many Engine calls of the agent changed something, ever."""
-        return self.agent.metric("moored_engine_writes_total")
+        return self.agent.metric("moored_engine_writes")
 
     def assert_rests(self) -> None:
         """A second look does nothing: not one Engine write, the same containers."""

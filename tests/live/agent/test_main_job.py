@@ -168,9 +168,7 @@ def test_one_document_of_two_that_is_invalid_fails_the_file(world: World) -> Non
 
 
 def test_polls_of_the_configuration_follow_a_push(world: World) -> None:
-    world.repository.commit(
-        {".doco-cd.yml": deploy_config(world.project), "compose.yaml": compose(service("web"))}
-    )
+    world.repository.commit({".doco-cd.yml": deploy_config(world.project), "compose.yaml": compose(service("web"))})
     world.agent.terminate()
     world.agent.start(POLL_CONFIG=f"- url: {world.repository.url}\n  interval: 10\n")
     world.agent.until(lambda: world.running() == {"web-1"}, 20, "the stack runs")
