@@ -92,7 +92,7 @@ def ignore_spec(patterns: list[str]) -> PathSpec[Any]:
     """Docker's patterns as a matcher of paths relative to the context."""
     from pathspec import PathSpec
 
-    return PathSpec.from_lines("gitwildmatch", [_git_pattern(pattern) for pattern in patterns])
+    return PathSpec.from_lines("gitignore", [_git_pattern(pattern) for pattern in patterns])
 
 
 def _git_pattern(pattern: str) -> str:

@@ -8,6 +8,7 @@ that only the Engine can reach (mirrors, other networks) is asked through the En
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -119,11 +120,12 @@ async def _answer(
 ) -> str:
     """The `Authorization` that a registry's challenge asks for."""
     kind, _, rest = challenge.partition(" ")
-    basic = aiohttp.BasicAuth(credentials.username, credentials.password) if credentials.username else None
+    login = base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
+    basic = f"Basic {login}" if credentials.username else ""
     if kind.lower() == "basic":
-        if basic is None:
+        if not basic:
             raise RegistryError(f"registry {reference.domain} wants a login; {credentials.hint()}")
-        return basic.encode()
+        return basic
     if kind.lower() != "bearer":
         raise RegistryError(f'registry {reference.domain} asks for an unknown authentication "{kind}"')
     fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
@@ -140,7 +142,7 @@ async def _answer(
         }
         request = session.post(realm, data=form)
     else:
-        request = session.get(realm, params=query, auth=basic)
+        request = session.get(realm, params=query, headers={"Authorization": basic} if basic else {})
     async with request as response:
         if response.status != 200:
             raise RegistryError(
