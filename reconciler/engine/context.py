@@ -91,8 +91,9 @@ def open_context(folder: str, dockerfile: str = "Dockerfile", inline: str = "") 
 def ignore_spec(patterns: list[str]) -> PathSpec[Any]:
     """Docker's patterns as a matcher of paths relative to the context."""
     from pathspec import PathSpec
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-    return PathSpec.from_lines("gitignore", [_git_pattern(pattern) for pattern in patterns])
+    return PathSpec.from_lines(GitIgnoreSpecPattern, [_git_pattern(pattern) for pattern in patterns])
 
 
 def _git_pattern(pattern: str) -> str:
