@@ -122,8 +122,8 @@ class Call:
         return client_address(peer, self.request.headers, options.trusted_proxy_networks, options.trusted_proxy_header)
 
     def header(self, name: str) -> str:
-        """The first value of a header, or nothing."""
-        return str(self.request.headers.getone(name, ""))
+        """The first value of a header without surrounding blanks, or nothing."""
+        return str(self.request.headers.getone(name, "")).strip(" \t")
 
     async def body(self) -> bytes:
         """The request's body; raises `PayloadRefused`."""
