@@ -142,6 +142,13 @@ class PrivateEngine:
     def freeze(self) -> None:
         """The `dockerd` accepts connections and says nothing, until `thaw`."""
         os.kill(self.pid, signal.SIGSTOP)
+        threads = Path(f"/proc/{self.pid}/task")
+
+        def all_stopped() -> bool:
+            # The state stands behind the command's name, which is in brackets.
+            return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads.glob("*/stat"))
+
+        wait_for(all_stopped, "the private dockerd is frozen", pause=0.005)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
