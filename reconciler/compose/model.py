@@ -71,3 +71,8 @@ class Project:
     """Content of `environment` secrets (`secrets.NAME`) and configs (`configs.NAME`)."""
     inputs: tuple[InputFile, ...] = ()
     warnings: tuple[LoadWarning, ...] = ()
+    long_binds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By service, targets of bind mounts in long syntax that do not mention `create_host_path`.
+
+    Compose 5 takes it as true there, Compose 2 as false: only its form of the config hash and of
+    the printed project needs to tell them apart."""
