@@ -18,7 +18,7 @@ started=$(date +%s)
 step "Packages"
 install_python
 apt_install_unstarted ca-certificates git openssh-client busybox-static iproute2 iptables procps \
-    openssh-server docker-registry postgresql lighttpd prometheus
+    openssh-server docker-registry postgresql prometheus
 [ "${MOORED_TEST_NEWER_ENGINE:-}" != 1 ] || apt_install debootstrap
 
 step "Docker Engine"
@@ -26,6 +26,7 @@ step "Docker Engine"
 trap stop_started_engine EXIT
 trap 'exit 130' INT TERM
 ensure_engine
+ensure_docker_command
 say "$(docker_api import-busybox moored/busybox:1 moored/busybox:latest)"
 
 step "Python packages"

@@ -88,7 +88,7 @@ apt_install_unstarted() {
             for package in "${missing[@]}"; do
                 case $package in
                 openssh-server) systemctl disable --quiet ssh.service ssh.socket ;;
-                postgresql | lighttpd | prometheus | docker-registry) systemctl disable --quiet "$package.service" ;;
+                postgresql | prometheus | docker-registry) systemctl disable --quiet "$package.service" ;;
                 esac
             done >>"$log" 2>&1 || true
         fi
@@ -144,6 +144,13 @@ docker_api() { "${system_python:-python3}" "$root/scripts/docker_api.py" "$@"; }
 
 engine_answers() { docker_api ping 2>/dev/null; }
 
+# The `docker` command, which newer Debians have in a package of its own. The product needs none;
+# people and a few tests do.
+ensure_docker_command() {
+    command -v docker >/dev/null && return 0
+    if is_available docker-cli; then apt_install docker-cli; else apt_install docker.io; fi
+}
+
 # A pid file that outlived its process, whose number now belongs to another, keeps dockerd from
 # starting, or makes it wait for a containerd that is not one.
 drop_stale_pid() {
@@ -162,8 +169,7 @@ ensure_engine() {
     fi
     if ! command -v dockerd >/dev/null; then
         apt_install docker.io iptables ca-certificates
-        # Newer Debians have the command line apart; it is not needed, but handy to look around.
-        if ! command -v docker >/dev/null && is_available docker-cli; then apt_install docker-cli; fi
+        ensure_docker_command
     fi
     local attempt
     if [ -d /run/systemd/system ]; then
