@@ -217,6 +217,8 @@ class Engine:
             cgroup_version=str(info.get("CgroupVersion") or "1"),
             swarm_manager=bool(swarm.get("ControlAvailable")),
             security_options=tuple(info.get("SecurityOptions") or ()),
+            logging_driver=str(info.get("LoggingDriver") or "json-file"),
+            default_runtime=str(info.get("DefaultRuntime") or "runc"),
         )
         return self.known
 

@@ -59,7 +59,7 @@ async def replace_container(work: Work, action: Action, log: Log) -> None:
         was_running = await _is_running(work, old_id)
         try:
             await _stop(work, action, old_id, log)
-            await _rename(work, old_id, f"{new_id[:12]}_{name}")
+            await _rename(work, old_id, f"{name}.replaced-by-{new_id[:12]}")
             parked = Parked(id=old_id, name=name, was_running=was_running, successor=new_id)
             work.parked[name] = parked
             await _rename(work, new_id, name)

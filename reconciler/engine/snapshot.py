@@ -22,6 +22,7 @@ import structlog
 from reconciler.engine.client import Engine, filters, segment
 from reconciler.engine.errors import NotFound, Refused, first_error
 from reconciler.engine.records import container_record, container_summary, image_record, network_record, volume_record
+from reconciler.planner.images import image_references as references_of
 from reconciler.planner.model import DesiredStack
 from state.observed import (
     LABEL_PROJECT,
@@ -39,20 +40,7 @@ _log = structlog.get_logger("observer")
 
 def image_references(desired: DesiredStack) -> set[str]:
     """Every image reference whose local image the plan depends on."""
-    project = desired.project
-    found: set[str] = set()
-    for key, service in project.services.items():
-        if image := service.get("image"):
-            found.add(image)
-        elif "build" in service:
-            found.add(f"{project.name}-{key}")
-        for hook in service.get("pre_start") or ():
-            if hook.get("image"):
-                found.add(hook["image"])
-        for volume in service.get("volumes") or ():
-            if volume.get("type") == "image" and volume.get("source"):
-                found.add(volume["source"])
-    return found
+    return set(references_of(desired.project))
 
 
 def cached_project(observed: ObservedContext, desired: DesiredStack | str) -> ObservedProject | None:
@@ -67,6 +55,10 @@ def cached_project(observed: ObservedContext, desired: DesiredStack | str) -> Ob
             if reference not in observed.images:
                 return None
             images[reference] = observed.images[reference]
+    for container in observed.project(name):
+        # Known or not: only taking a project down asks for it.
+        if container.image in observed.images:
+            images[container.image] = observed.images[container.image]
     wanted = _names(desired)
     return _project(
         observed.engine,
@@ -182,10 +174,11 @@ async def observe_project(engine: Engine, observed: ObservedContext, desired: De
             others.extend(observed.containers.values())
             return
         patterns = [f"^/?{pattern}$" for pattern in _name_patterns(desired)]
-        if patterns:
-            params: dict[str, Any] = {"all": True, "filters": filters(name=patterns)}
-            entries = await engine.call("container.list", "GET", "containers/json", params=params)
-            others.extend(container_summary(entry) for entry in entries)
+        for chosen in ({"name": patterns}, {"network": sorted(network_names)}):
+            if any(chosen.values()):
+                params: dict[str, Any] = {"all": True, "filters": filters(**chosen)}
+                entries = await engine.call("container.list", "GET", "containers/json", params=params)
+                others.extend(container_summary(entry) for entry in entries)
 
     async def learn_images() -> None:
         images.update(await resolve_images(engine, observed, references, again=True))
@@ -201,6 +194,8 @@ async def observe_project(engine: Engine, observed: ObservedContext, desired: De
                 tasks.start_soon(lambda: list_networks(name=sorted(network_names)))
             if volume_names:
                 tasks.start_soon(lambda: list_volumes(name=sorted(volume_names)))
+    with first_error():
+        images.update(await resolve_images(engine, observed, {c.image for c in containers.values() if c.image}))
     return _project(facts, desired, containers.values(), networks.values(), volumes.values(), images, others)
 
 
@@ -215,16 +210,25 @@ def _project(
 ) -> ObservedProject:
     name = desired if isinstance(desired, str) else desired.key.name
     pattern = re.compile("|".join(_name_patterns(desired)) or r"(?!)")
+    networks = sorted(networks, key=lambda network: (network.name, network.id))
+    strangers = {other.id: other for other in others if other.project != name}.values()
     return ObservedProject(
         engine=facts,
         containers=tuple(sorted(containers, key=lambda container: container.name)),
-        networks=tuple(sorted(networks, key=lambda network: (network.name, network.id))),
+        networks=tuple(networks),
         volumes=tuple(sorted(volumes, key=lambda volume: volume.name)),
         images=images,
-        foreign_names={
-            other.name: other.id for other in others if other.project != name and pattern.fullmatch(other.name)
+        foreign_names={other.name: other.id for other in strangers if pattern.fullmatch(other.name)},
+        network_users={
+            network.id: users
+            for network in networks
+            if (users := tuple(sorted(other.name for other in strangers if _uses(other, network.name))))
         },
     )
+
+
+def _uses(container: ObservedContainer, network: str) -> bool:
+    return network in container.networks and container.state in ("running", "paused", "restarting")
 
 
 def _names(desired: DesiredStack | str) -> tuple[frozenset[str], frozenset[str]]:
