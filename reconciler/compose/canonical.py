@@ -216,7 +216,7 @@ def _build(value: Any, path: Path) -> Any:
 
 def _develop(value: Any, path: Path) -> Any:
     watches = value.get("watch") if value.__class__ is dict else None
-    for watch in watches if watches.__class__ is list else ():  # type: ignore[union-attr]
+    for watch in watches if watches.__class__ is list else ():
         if watch.__class__ is dict:
             for key in ("ignore", "include"):
                 if watch.get(key).__class__ is str:
@@ -253,14 +253,14 @@ def canonicalise(model: dict[str, Any], warn: Warn) -> None:
     """Bring the model into canonical form, in place."""
     services = model.get("services")
     if services.__class__ is dict:
-        for name, service in services.items():  # type: ignore[union-attr]
+        for name, service in services.items():
             if service.__class__ is dict:
                 for key in _SERVICE.keys() & service.keys():
                     service[key] = _SERVICE[key](service[key], ("services", name, key))
     for section in ("volumes", "networks", "secrets", "configs"):
         resources = model.get(section)
         if resources.__class__ is dict:
-            for name, resource in resources.items():  # type: ignore[union-attr]
+            for name, resource in resources.items():
                 if resource is not None:
                     _external(resource, (section, name), warn)
 

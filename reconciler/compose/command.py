@@ -100,6 +100,3 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-interpolate", action="store_true", help="leave variables as they are")
     add("-q", "--quiet", action="store_true", help="only check, print nothing")
     return parser
-
-
-

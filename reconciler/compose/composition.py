@@ -30,7 +30,7 @@ from .yamltree import Document, YamlProblem, parse
 
 Path = tuple[str | int, ...]
 
-SECRET_VALUE = "x-#value"
+SECRET_VALUE = "x-#value"  # noqa: S105 - the name of a key
 """Where the content of an `environment` secret waits until it is put aside."""
 
 _SECTIONS = ("services", "volumes", "networks", "secrets", "configs", "models")
@@ -167,9 +167,7 @@ class Composition:
         if entries is None:
             return
         if not isinstance(entries, list):
-            raise self.files.fail(
-                [problem_at(("include",), f"`include` must be a list, got {to_text(entries)}")], path
-            )
+            raise self.files.fail([problem_at(("include",), f"`include` must be a list, got {to_text(entries)}")], path)
         chain = (*self.chain, path)
         if len(chain) > _MAX_CHAIN:
             raise ComposeError(Problem(f"includes nested deeper than {_MAX_CHAIN} files", file=path))
@@ -191,9 +189,7 @@ class Composition:
         names = self.names(entry.get("path"), (*place, "path"), file)
         if not names:
             raise self.files.fail([problem_at(place, "include needs a `path`")], file)
-        paths = tuple(
-            self.files.local(name, True) if is_remote(name) else _under(self.base, name) for name in names
-        )
+        paths = tuple(self.files.local(name, True) if is_remote(name) else _under(self.base, name) for name in names)
         for included in paths:
             if included in chain:
                 trail = "\n include ".join([*chain[chain.index(included) :], included])
@@ -252,9 +248,7 @@ class Composition:
             raise self.files.fail([problem_at(place, "must be a string or a list of strings")], file)
         return names
 
-    def take_over(
-        self, section: str, imported: Any, tree: dict[str, Any], document: Document, path: str
-    ) -> None:
+    def take_over(self, section: str, imported: Any, tree: dict[str, Any], document: Document, path: str) -> None:
         """Included resources of one section; where a name is known already, that definition is laid over."""
         if not imported:
             return

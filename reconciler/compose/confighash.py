@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .decode import Always, ListOf, MapOf, Object, Printed
+from .decode import Always, ListOf, MapOf, Object, Printed, ulimit
 from .model import Model, Project
 from .objects import NETWORK, SERVICE, VOLUME
 from .render import Form, network_form, service_form
@@ -24,9 +24,7 @@ from .render import Form, network_form, service_form
 _NOT_HASHED = ("build", "pull_policy", "scale", "depends_on", "profiles", "env_file")
 
 
-def service_hash(
-    project: Project, name: str, *, form: Form = "5", references: Mapping[str, str] | None = None
-) -> str:
+def service_hash(project: Project, name: str, *, form: Form = "5", references: Mapping[str, str] | None = None) -> str:
     """The hash of one service.
 
     `references` maps service names to the ids of their containers: at `up`, `network_mode`, `ipc`
@@ -86,6 +84,8 @@ def _ordered(value: Any, form: Any) -> Any:
         return {name: value[name] for name in form.zeros if name in value}
     if isinstance(form, Object):
         return {name: _ordered(value[name], inner) for name, inner in form.attributes.items() if name in value}
+    if form is ulimit:
+        return {name: value[name] for name in ("soft", "hard") if name in value}
     return dict(sorted(value.items()))
 
 

@@ -30,9 +30,7 @@ def check_consistency(
         checks.service(name, service)
     for name, secret in secrets.items():
         if not secret.get("external") and not secret.get("file") and not secret.get("environment"):
-            checks.add(
-                ("secrets", name), f'secret "{name}" must declare either `file` or `environment`{_INVALID}'
-            )
+            checks.add(("secrets", name), f'secret "{name}" must declare either `file` or `environment`{_INVALID}')
     if not checks.problems:
         checks.cycles()
     return checks.problems
@@ -81,7 +79,9 @@ class _Checks:
             if other in self.disabled:
                 profiles = ", ".join(self.disabled[other].get("profiles", ()))
                 hint = f"it is there, but only with one of the profiles {profiles}"
-            self.add((*path, "depends_on", other), f'service "{name}" depends on undefined service "{other}"{_INVALID}', hint)
+            self.add(
+                (*path, "depends_on", other), f'service "{name}" depends on undefined service "{other}"{_INVALID}', hint
+            )
         joined = service.get("network_mode", "")
         if joined.startswith("service:") and (other := joined[len("service:") :]) in self.disabled:
             message = f"service \"{other}\" not found for network_mode 'service:{other}'"
@@ -156,11 +156,12 @@ class _Checks:
                 ("mem_reservation", "reservations", "memory", "0"),
                 ("pids_limit", "limits", "pids", 0),
             ):
-                if attribute in service and section in resources:
-                    if resources[section].get(key, zero) != service[attribute]:
-                        other = f"deploy.resources.{section}.{key}"
-                        message = f"services.{name}: can't set distinct values on '{attribute}' and '{other}'{_INVALID}"
-                        self.add((*path, attribute), message)
+                if attribute not in service or section not in resources:
+                    continue
+                if resources[section].get(key, zero) != service[attribute]:
+                    other = f"deploy.resources.{section}.{key}"
+                    message = f"services.{name}: can't set distinct values on '{attribute}' and '{other}'{_INVALID}"
+                    self.add((*path, attribute), message)
         count = scale if scale is not None else (1 if replicas is None else replicas)
         if count > 1 and service.get("container_name"):
             word = "scale" if scale is not None else "deploy.replicas"
@@ -168,8 +169,10 @@ class _Checks:
             self.add((*path, "container_name"), message)
         for index, watch in enumerate((service.get("develop") or {}).get("watch") or ()):
             if not watch.get("target") and watch.get("action") not in ("rebuild", "restart"):
-                place = (*path, "develop", "watch", index)
-                self.add(place, f"services.{name}.develop.watch: target is required for non-rebuild actions{_INVALID}")
+                trigger = (*path, "develop", "watch", index)
+                self.add(
+                    trigger, f"services.{name}.develop.watch: target is required for non-rebuild actions{_INVALID}"
+                )
 
     def mounts(self, name: str, service: Model) -> None:
         taken: dict[str, str] = {}

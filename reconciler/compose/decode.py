@@ -87,7 +87,7 @@ def boolean_or_unset(value: Any, path: Path, run: Decoding) -> Any:
 
 def _boolean(value: Any, path: Path, run: Decoding) -> bool | None:
     if value.__class__ is bool:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is str:
         try:
             result, warning = parse_bool(value)

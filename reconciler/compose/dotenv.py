@@ -19,7 +19,7 @@ from .interpolation import Warn, substitute
 Lookup = Callable[[str], "str | None"]
 
 _BLANKS = "\t\v\f\r \x85\xa0"
-_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACES = _BLANKS + "\n\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 _EXPORT = re.compile(r"export[\t\n\f\r ]+")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.\-\[\]" + _BLANKS + r"]*")
 _ESCAPE = re.compile(r'\\(?:[abcfnrtv$"\\]|0[0-9]{0,3})')

@@ -56,9 +56,11 @@ class ComposeError(Exception):
         return "\n".join(map(str, self.problems))
 
 
-def problem_at(parts: tuple[str | int, ...], message: str, **details: str) -> Problem:
+def problem_at(
+    parts: tuple[str | int, ...], message: str, found: str = "", expected: str = "", hint: str = ""
+) -> Problem:
     """A problem of the value at `parts`."""
-    return Problem(message, path=dotted(parts), parts=parts, **details)
+    return Problem(message, path=dotted(parts), parts=parts, found=found, expected=expected, hint=hint)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -92,7 +92,7 @@ def _entries(value: Any) -> list[Any]:
         entries.sort()
         return entries
     if value.__class__ is list:
-        return value  # type: ignore[no-any-return]
+        return value
     return [value] if isinstance(value, str) else []
 
 
@@ -230,7 +230,7 @@ def merge_resource(section: str, name: str, base: Any, over: Any) -> Any:
 def _before_equals(item: Any, path: Path) -> str:
     if item.__class__ is not str:
         raise MergeProblem(path, f"{_named(path)}: unexpected type {_go_type(item)}")
-    return item.partition("=")[0]  # type: ignore[no-any-return]
+    return item.partition("=")[0]
 
 
 def _mount(item: Any, path: Path) -> str:
@@ -255,7 +255,7 @@ def _device(item: Any, path: Path) -> str:
         return target
     if item.__class__ is str:
         parts = item.split(":")
-        return parts[1] if len(parts) > 1 else parts[0]  # type: ignore[no-any-return]
+        return parts[1] if len(parts) > 1 else parts[0]
     return ""
 
 
@@ -289,7 +289,7 @@ def _port(item: Any, path: Path) -> Any:
         raise MergeProblem(path, f"service ports {_named(path)} is missing a target port")
     published = item.get("published")
     return (
-        item.get("host_ip", "0.0.0.0"),
+        item.get("host_ip", "0.0.0.0"),  # noqa: S104 - what an absent address counts as
         published.__class__,
         to_text(published),
         item["target"].__class__,
@@ -300,7 +300,7 @@ def _port(item: Any, path: Path) -> Any:
 
 def _env_file(item: Any, path: Path) -> str:
     if item.__class__ is str:
-        return item  # type: ignore[no-any-return]
+        return item
     if item.__class__ is dict:
         if not isinstance(item.get("path"), str):
             raise MergeProblem(path, f"environment path attribute {_named(path)} is missing")

@@ -68,7 +68,9 @@ _RESOURCE = Object(
     memory=size,
     pids=integer,
     devices=ListOf(DEVICE_REQUEST),
-    generic_resources=ListOf(Object(discrete_resource_spec=Printed({"kind": "", "value": 0}, kind=text, value=integer))),
+    generic_resources=ListOf(
+        Object(discrete_resource_spec=Printed({"kind": "", "value": 0}, kind=text, value=integer))
+    ),
 )
 
 DEPLOY = Object(

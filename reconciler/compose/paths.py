@@ -41,7 +41,7 @@ def set_defaults(model: dict[str, Any]) -> None:
     services = model.get("services")
     if services.__class__ is not dict:
         return
-    for service in services.values():  # type: ignore[union-attr]
+    for service in services.values():
         if service.__class__ is not dict:
             continue
         if (build := service.get("build")).__class__ is dict:
@@ -87,7 +87,7 @@ class PathResolver:
     def model(self, model: dict[str, Any]) -> None:
         services = model.get("services")
         if services.__class__ is dict:
-            for name, service in services.items():  # type: ignore[union-attr]
+            for name, service in services.items():
                 if service.__class__ is dict:
                     self.service(service, ("services", name))
         for section in ("configs", "secrets"):
@@ -131,9 +131,9 @@ class PathResolver:
         for key, resolve in (("additional_contexts", self.context), ("ssh", self.unix)):
             entries = build.get(key)
             if entries.__class__ is dict:
-                for name, value in entries.items():  # type: ignore[union-attr]
+                for name, value in entries.items():
                     if isinstance(value, str):
-                        entries[name] = resolve(value)  # type: ignore[index]
+                        entries[name] = resolve(value)
 
     def context(self, value: str) -> str:
         if "://" in value or value.startswith(("service:", "github.com/", "git@")):

@@ -36,8 +36,7 @@ def render(project: Project, *, form: Form = "5") -> dict[str, Any]:
         ("secrets", dict(_used(project.secrets, used["secrets"]))),
         ("configs", dict(_used(project.configs, used["configs"]))),
     ):
-        if resources:
-            printed[section] = resources
+        printed.update({section: resources} if resources else {})
     printed.update(project.extensions)
     doubled: dict[str, Any] = _doubled(printed)
     return doubled
@@ -49,9 +48,7 @@ def _used(resources: Mapping[str, Model], names: set[str]) -> Iterable[tuple[str
 
 def referenced(project: Project) -> dict[str, set[str]]:
     """Names of the resources that enabled services refer to, by section."""
-    used: dict[str, set[str]] = {
-        section: set() for section in ("networks", "volumes", "secrets", "configs", "models")
-    }
+    used: dict[str, set[str]] = {section: set() for section in ("networks", "volumes", "secrets", "configs", "models")}
     for service in project.services.values():
         used["networks"].update(service.get("networks") or ())
         used["models"].update(service.get("models") or ())
@@ -62,9 +59,7 @@ def referenced(project: Project) -> dict[str, set[str]]:
         )
         for section in ("secrets", "configs"):
             used[section].update(item.get("source", "") for item in service.get(section) or ())
-        used["secrets"].update(
-            item.get("source", "") for item in (service.get("build") or {}).get("secrets") or ()
-        )
+        used["secrets"].update(item.get("source", "") for item in (service.get("build") or {}).get("secrets") or ())
     return used
 
 

@@ -99,8 +99,7 @@ def prepare(request: LoadRequest, files: Files) -> Prepared:
         working_dir=working_dir(),
         environment=environment,
         env_files=tuple(_absolute(cwd, name) for name in request.env_files),
-        profiles=request.profiles
-        or tuple(part.strip() for part in environment.get("COMPOSE_PROFILES", "").split(",")),
+        profiles=request.profiles or tuple(part.strip() for part in environment.get("COMPOSE_PROFILES", "").split(",")),
         project_name=_given_name(request, environment),
     )
 

@@ -179,7 +179,7 @@ def _plain(digits: str, exponent: int) -> str:
 def to_text(value: Any) -> str:
     """A scalar as Compose writes it where it wants text (`environment: {A: 1.0}`)."""
     if value.__class__ is str:
-        return value  # type: ignore[no-any-return]
+        return value
     if value is True:
         return "true"
     if value is False:

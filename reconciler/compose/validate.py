@@ -176,7 +176,7 @@ def check(model: dict[str, Any]) -> list[Problem]:
     """Contradictions within single attributes of a canonical model."""
     problems: list[Problem] = []
     services = model.get("services")
-    for name, service in services.items() if services.__class__ is dict else ():  # type: ignore[union-attr]
+    for name, service in services.items() if services.__class__ is dict else ():
         if service.__class__ is dict:
             _check_service(service, ("services", name), problems)
     for name, volume in (model.get("volumes") or {}).items():

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from yaml.cyaml import CParser
+from yaml.cyaml import CParser  # type: ignore[attr-defined]  # the stubs leave it out
 from yaml.error import MarkedYAMLError, YAMLError
 from yaml.events import (
     AliasEvent,
@@ -71,7 +71,7 @@ class _Anchor:
     tag: str = ""
 
 
-class _Parser(CParser):  # type: ignore[misc]
+class _Parser(CParser):
     """The C parser, without PyYAML's idea of what scalars mean."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
@@ -137,7 +137,7 @@ class _Composer:
             raise _at(event, f"nested deeper than {MAX_DEPTH} levels")
         if kind is MappingStartEvent:
             value: Any = {}
-            fill = self.mapping
+            fill: Any = self.mapping
         elif kind is SequenceStartEvent:
             value = []
             fill = self.sequence
@@ -235,7 +235,7 @@ class _Composer:
             value = self.alias(event)
             if isinstance(value, str) and not isinstance(value, Timestamp):
                 return value, value
-            return event.anchor, value
+            return str(event.anchor), value
         return "", self.value(event, depth)
 
     def scalar(self, event: Any) -> Any:
