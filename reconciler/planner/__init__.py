@@ -49,3 +49,69 @@ an earlier action of the plan creates: then `Action.target`, its final name, ide
 executor turns names into ids before it calls `container_spec`. `peers` are the containers of
 linked services as `{service: [[name, number], ...]}`, to be handed on as they are.
 """
+
+from __future__ import annotations
+
+from reconciler.planner.builds import build_request
+from reconciler.planner.containers import COMPOSE_VERSION, container_spec
+from reconciler.planner.down import plan_down, plan_restart, plan_start, plan_stop
+from reconciler.planner.graph import container_name, wanted_replicas
+from reconciler.planner.hooks import hook_specs, post_start, pre_stop
+from reconciler.planner.images import image_references
+from reconciler.planner.model import (
+    Action,
+    ActionKind,
+    Blocked,
+    DesiredStack,
+    DriftPolicy,
+    Plan,
+    PlanError,
+    Policy,
+)
+from reconciler.planner.mounts import file_content
+from reconciler.planner.objects import network_body, volume_body
+from reconciler.planner.plan import after_partial, plan
+from reconciler.planner.readiness import Readiness, ReadyState, readiness, service_readiness
+from reconciler.planner.show import action_text, as_json, describe
+from reconciler.planner.specs import BuildRequest, ContainerSpec, ExecSpec, HookSpec, InjectedFile
+
+__all__ = [
+    "COMPOSE_VERSION",
+    "Action",
+    "ActionKind",
+    "Blocked",
+    "BuildRequest",
+    "ContainerSpec",
+    "DesiredStack",
+    "DriftPolicy",
+    "ExecSpec",
+    "HookSpec",
+    "InjectedFile",
+    "Plan",
+    "PlanError",
+    "Policy",
+    "Readiness",
+    "ReadyState",
+    "action_text",
+    "after_partial",
+    "as_json",
+    "build_request",
+    "container_name",
+    "container_spec",
+    "describe",
+    "file_content",
+    "hook_specs",
+    "image_references",
+    "network_body",
+    "plan",
+    "plan_down",
+    "plan_restart",
+    "plan_start",
+    "plan_stop",
+    "post_start",
+    "pre_stop",
+    "readiness",
+    "service_readiness",
+    "volume_body",
+    "wanted_replicas",
+]

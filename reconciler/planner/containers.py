@@ -17,6 +17,7 @@ from typing import Any
 
 from reconciler.compose.confighash import service_hash
 from reconciler.compose.model import Model, Project
+from reconciler.compose.render import Form
 from reconciler.planner.endpoints import (
     ENDPOINTS_AT_CREATION,
     Peers,
@@ -53,7 +54,7 @@ LABEL_NETWORK = "com.docker.compose.network"
 LABEL_VOLUME = "com.docker.compose.volume"
 LABEL_BUILD = "io.moored.build"
 """On a built image: digest of what it was built from."""
-HASH_FORM = "5.5"
+HASH_FORM: Form = "5"
 
 
 def healthcheck(service: Model) -> Json | None:

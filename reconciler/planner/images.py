@@ -22,7 +22,7 @@ from reconciler.planner.builds import build_digest, build_platform
 from reconciler.planner.compare import brief
 from reconciler.planner.containers import LABEL_BUILD
 from reconciler.planner.graph import image_reference, wanted_replicas
-from reconciler.planner.model import Action, ActionKind, DesiredStack, PlanError
+from reconciler.planner.model import Action, ActionKind, DesiredStack
 from state.model import Change, Reason
 from state.observed import ObservedImage, ObservedProject
 
@@ -139,14 +139,14 @@ def _asks_registry(desired: DesiredStack, need: Need, image: ObservedImage, now:
 
 def image_actions(
     desired: DesiredStack, observed: ObservedProject, wanted: Iterable[str], now: datetime | None
-) -> tuple[list[Action], list[str]]:
-    """Pulls and builds to do first, and the services whose image can come from nowhere.
+) -> tuple[list[Action], list[tuple[str, str]]]:
+    """Pulls and builds to do first, and (service, why) where an image can come from nowhere.
 
     `wanted` are the services that cannot be decided or created without their images.
     """
     required = set(wanted)
     actions: dict[str, Action] = {}
-    hopeless: list[str] = []
+    hopeless: list[tuple[str, str]] = []
     buildable = {need.reference for need in needs(desired.project) if need.buildable}
     for need in needs(desired.project):
         if wanted_replicas(desired, need.service) < 1 and need.service not in required:
@@ -159,7 +159,8 @@ def image_actions(
         else:
             action = _pull(desired, need, image, need.service in required, now)
             if action is None and image is None and need.service in required:
-                hopeless.append(f"{need.attribute}: {need.reference} is not here and pull_policy says never to pull it")
+                why = f"{need.attribute}: {need.reference} is not here and pull_policy says never to pull it"
+                hopeless.append((need.service, why))
         if action is not None:
             actions.setdefault(action.id, action)
     return list(actions.values()), hopeless
@@ -216,9 +217,3 @@ def _pull(
         reasons=(reason,),
         params={"platform": need.platform, "if_changed": image is not None, "optional": image is not None},
     )
-
-
-def refuse_hopeless(hopeless: list[str]) -> None:
-    """Raise `PlanError` for images that can come from nowhere."""
-    if hopeless:
-        raise PlanError("; ".join(hopeless))

@@ -50,10 +50,12 @@ def membership(
     inspect: Mapping[str, Any],
     network_ids: Mapping[str, str],
     project_networks: frozenset[str],
-    service: str,
+    *,
+    links: bool,
 ) -> Membership:
     """Compare. `network_ids` are the observed networks by name, `project_networks` the names
-    that belong to the project: others were attached by somebody else, who knows why."""
+    that belong to the project: others were attached by somebody else, who knows why. `links`
+    tells whether to look at them: their targets' names are those of the day of creation."""
     attached: Mapping[str, Any] = (inspect.get("NetworkSettings") or {}).get("Networks") or {}
     wanted = desired_endpoints(spec)
     desired_mode = _mode(spec.body["HostConfig"].get("NetworkMode") or "")
@@ -61,7 +63,8 @@ def membership(
     if not wanted:
         mode = (observed_mode, desired_mode) if observed_mode != desired_mode else None
         return Membership(mode=mode)
-    missing, changed, gone, told = [], [], [], []
+    missing, changed, gone = [], [], []
+    told: list[str] = []
     for name, endpoint in wanted:
         present = attached.get(name)
         if present is None:
@@ -71,7 +74,7 @@ def membership(
         if network_id and name in network_ids and network_ids[name] != network_id:
             gone.append(name)
             continue
-        differences = _differences(endpoint, present, inspect, service)
+        differences = _differences(endpoint, present, inspect, links)
         if differences:
             changed.append((name, endpoint))
             told.extend(f"{name}: {difference}" for difference in differences)
@@ -87,7 +90,7 @@ def membership(
     )
 
 
-def _differences(wanted: Json, present: Mapping[str, Any], inspect: Mapping[str, Any], service: str) -> list[str]:
+def _differences(wanted: Json, present: Mapping[str, Any], inspect: Mapping[str, Any], links: bool) -> list[str]:
     found = []
     container_id: str = inspect.get("Id") or ""
     implied = {
@@ -106,7 +109,7 @@ def _differences(wanted: Json, present: Mapping[str, Any], inspect: Mapping[str,
             found.append(f"{attribute} {live.get(key) or '(none)'} → {mine.get(key) or '(none)'}")
     if set(mine.get("LinkLocalIPs") or ()) != set(live.get("LinkLocalIPs") or ()):
         found.append("link_local_ips changed")
-    if set(wanted.get("Links") or ()) != set(present.get("Links") or ()):
+    if links and set(wanted.get("Links") or ()) != set(present.get("Links") or ()):
         found.append("links changed")
     if (wanted.get("DriverOpts") or {}) != (present.get("DriverOpts") or {}):
         found.append("driver_opts changed")

@@ -40,7 +40,7 @@ def network_body(project: Project, key: str, engine: EngineFacts) -> Json:
             LABEL_PROJECT: project.name,
             LABEL_NETWORK: key,
             LABEL_VERSION: COMPOSE_VERSION,
-            LABEL_CONFIG_HASH: network_hash(project, key),
+            LABEL_CONFIG_HASH: network_hash(project.networks[key]),
         },
     }
     if not engine.supports("1.44"):
@@ -81,7 +81,7 @@ def volume_body(desired: DesiredStack, key: str) -> Json:
             LABEL_PROJECT: project.name,
             LABEL_VOLUME: key,
             LABEL_VERSION: COMPOSE_VERSION,
-            LABEL_CONFIG_HASH: volume_hash(project, key),
+            LABEL_CONFIG_HASH: volume_hash(project.volumes[key]),
         },
     }
     if volume.get("driver"):

@@ -15,6 +15,7 @@ from typing import Any
 
 from reconciler.compose.confighash import network_hash, volume_hash
 from reconciler.compose.model import Model, Project
+from reconciler.compose.render import Form
 from reconciler.planner.compare import Redactor
 from reconciler.planner.containers import LABEL_NETWORK
 from reconciler.planner.endpoints import network_name
@@ -24,6 +25,9 @@ from reconciler.planner.model import DesiredStack, PlanError
 from reconciler.planner.mounts import volume_name
 from state.model import Change
 from state.observed import LABEL_CONFIG_HASH, LABEL_PROJECT, ObservedNetwork, ObservedProject, ObservedVolume
+
+FORMS: tuple[Form, ...] = ("5", "2")
+"""Compose 5.5's way to hash, and 2.40.3's."""
 
 
 class Standing(StrEnum):
@@ -103,7 +107,7 @@ def network_states(desired: DesiredStack, observed: ObservedProject) -> list[Net
             continue
         present = exact[0]
         changes: tuple[Change, ...] = ()
-        if present in ours and present.labels.get(LABEL_CONFIG_HASH) not in (None, network_hash(project, key)):
+        if present in ours and _hash_differs(present.labels, {network_hash(definition, form) for form in FORMS}):
             changes = tuple(_network_changes(key, definition, present))
         standing = Standing.CHANGED if changes else Standing.PRESENT
         found.append(NetworkState(key, name, standing, present, changes, former))
@@ -129,7 +133,7 @@ def volume_states(desired: DesiredStack, observed: ObservedProject) -> list[Volu
         if (
             not definition.get("external")
             and present.labels.get(LABEL_PROJECT) == project.name
-            and present.labels.get(LABEL_CONFIG_HASH) not in (None, volume_hash(project, key))
+            and _hash_differs(present.labels, {volume_hash(definition)})
         ):
             changes, labels_only = _volume_changes(key, definition, present)
         standing = Standing.CHANGED if changes else Standing.PRESENT
@@ -141,6 +145,12 @@ def volume_states(desired: DesiredStack, observed: ObservedProject) -> list[Volu
 
 def _owned(labels: Mapping[str, str], project: Project, label: str, key: str) -> bool:
     return labels.get(LABEL_PROJECT) == project.name and labels.get(label) == key
+
+
+def _hash_differs(labels: Mapping[str, str], hashes: set[str]) -> bool:
+    """Whether the definition may have changed; without a hash label nobody says so."""
+    label = labels.get(LABEL_CONFIG_HASH)
+    return label is not None and label not in hashes
 
 
 def _change(field: str, old: Any, new: Any) -> Change:

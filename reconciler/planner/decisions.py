@@ -1,0 +1,375 @@
+"""Container by container: keep it, change it in place, or replace it, and why.
+
+Quick first: a config hash that equals the desired one, in Compose 5.5's form or 2.40.3's,
+says that the definition did not change. Any other value proves nothing (another tool,
+another version wrote it), so the fields are compared, and what they say counts. Beside
+the definition: the image behind the reference, the content of what is mounted, networks,
+volumes, and the containers whose namespaces are shared.
+
+Restart policy, limits and networks change in place; everything else by replacement.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.compose.confighash import service_hash
+from reconciler.planner.compare import Redactor, brief, changes, short
+from reconciler.planner.containers import (
+    LABEL_CONTENT,
+    LABEL_FILES,
+    LABEL_REPLACE,
+    container_spec,
+    files_digest,
+)
+from reconciler.planner.graph import (
+    container_name,
+    image_reference,
+    linked_services,
+    referenced_services,
+    service_networks,
+)
+from reconciler.planner.hostconfig import restart_policy
+from reconciler.planner.ignore import Ignored, ignored
+from reconciler.planner.images import Need, usable
+from reconciler.planner.inspected import UPDATABLE, as_inspected, attributes
+from reconciler.planner.lifecycle import Course, course
+from reconciler.planner.membership import Membership, membership
+from reconciler.planner.model import DesiredStack, DriftPolicy
+from reconciler.planner.mounts import volume_name
+from reconciler.planner.resources import FORMS
+from reconciler.planner.specs import ContainerSpec, Json
+from state.model import Change, Reason
+from state.observed import LABEL_CONFIG_HASH, ObservedContainer, ObservedProject
+
+_FROM_IMAGE = frozenset(
+    {"command", "entrypoint", "user", "working_dir", "stop_signal", "stop_grace_period", "expose", "healthcheck"}
+)
+"""What the Engine fills from the image: incomparable while that image is unknown or another."""
+
+
+@dataclass(slots=True)
+class Decision:
+    """What is to become of one container. Filled in step by step, then only read."""
+
+    service: str
+    container: ObservedContainer
+    final_name: str
+    replace: list[Reason] = field(default_factory=list)
+    """Why it must be made anew, because of what it is itself."""
+    swept: list[Reason] = field(default_factory=list)
+    """Why it must be made anew, because of something it is attached to."""
+    update: Json = field(default_factory=dict)
+    update_reasons: list[Reason] = field(default_factory=list)
+    connect: list[tuple[str, Json, Reason]] = field(default_factory=list)
+    disconnect: list[tuple[str, Reason]] = field(default_factory=list)
+    signal: str = ""
+    told: dict[str, str] = field(default_factory=dict)
+    """Content keys whose change is told by a signal (or a start) -> digest."""
+    told_reasons: list[Reason] = field(default_factory=list)
+    drift: list[Reason] = field(default_factory=list)
+    """Differences that the policy says to leave."""
+
+    @property
+    def replaced(self) -> bool:
+        return bool(self.replace or self.swept)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What decisions about single containers look at, computed once for a plan."""
+
+    desired: DesiredStack
+    observed: ObservedProject
+    redactor: Redactor
+    references: Mapping[str, str]
+    """Service -> id of the present container that others share namespaces with, where it stays."""
+    unsettled: Mapping[str, str]
+    """Service -> why whoever shares its container must be made anew."""
+    peers: Mapping[str, list[tuple[str, int]]]
+    network_ids: Mapping[str, str]
+    project_networks: frozenset[str]
+    remade_networks: frozenset[str]
+    """Names of networks that this plan makes anew."""
+
+    @property
+    def corrects(self) -> bool:
+        """Whether drift is undone."""
+        return self.desired.policy.drift is DriftPolicy.CORRECT or self.desired.policy.retry_failed
+
+
+def same_definition(around: Surroundings, name: str, container: ObservedContainer) -> bool:
+    """Whether the container's config hash is that of the desired service, in either form."""
+    label = container.labels.get(LABEL_CONFIG_HASH)
+    if not label:
+        return False
+    project = around.desired.project
+    references = {other: around.references.get(other, "") for other in referenced_services(project.services[name])}
+    if not all(references.values()):
+        return False
+    return any(service_hash(project, name, form=form, references=references) == label for form in FORMS)
+
+
+def needs_image_to_decide(around: Surroundings, name: str, container: ObservedContainer) -> bool:
+    """Whether only the image's configuration can tell if this container is as desired."""
+    service = around.desired.project.services[name]
+    need = Need(image_reference(around.desired.project, name), name, "", service.get("platform") or "")
+    return usable(around.observed, need) is None and not same_definition(around, name, container)
+
+
+def decide(around: Surroundings, name: str, container: ObservedContainer) -> Decision:
+    """Look at one container of an enabled service."""
+    desired = around.desired
+    project = desired.project
+    service = project.services[name]
+    decision = Decision(name, container, container_name(project, name, container.number))
+    if course(desired, name, container) is Course.LOST:
+        return decision
+    if desired.policy.force_recreate:
+        decision.replace.append(Reason("ForceRecreate", "force_recreate is set for this deployment"))
+    moved = _image_reason(around, name, container)
+    same = same_definition(around, name, container)
+    unsettled = [
+        (other, attribute) for other, attribute in referenced_services(service).items() if other in around.unsettled
+    ]
+    for other, attribute in unsettled:
+        what = {"network_mode": "network namespace", "ipc": "IPC namespace", "pid": "PID namespace"}.get(
+            attribute, "volumes"
+        )
+        decision.swept.append(Reason("NamespaceChanged", f"{what} of {other} changed: {around.unsettled[other]}"))
+    if moved:
+        decision.replace.append(moved)
+    if not unsettled:
+        _look_inside(around, decision, name, container, same=same, moved=moved is not None)
+    _look_at_content(around, decision, name, container)
+    if not same and container.labels.get(LABEL_CONTENT) is not None:
+        wanted, has = files_digest(project, service), container.labels.get(LABEL_FILES, "")
+        if wanted != has:
+            decision.replace.append(
+                Reason(
+                    "DefinitionChanged",
+                    "",
+                    (
+                        Change(
+                            f"services.{name}.secrets/configs (places and rights)", has or "(none)", wanted or "(none)"
+                        ),
+                    ),
+                )
+            )
+    remade = sorted(set(container.networks) & around.remade_networks)
+    if remade:
+        decision.swept.append(Reason("NetworkChanged", f"network {', '.join(remade)} is made anew"))
+    if decision.swept and not decision.replace and course(desired, name, container) is Course.COMPLETE:
+        decision.swept.clear()
+    return decision
+
+
+def _image_reason(around: Surroundings, name: str, container: ObservedContainer) -> Reason | None:
+    reference = image_reference(around.desired.project, name)
+    image = around.observed.images.get(reference)
+    if image is None or image.id == container.image_id:
+        return None
+    if container.image not in (reference, container.image_id) and container.image:
+        change = Change(f"services.{name}.image", container.image, reference)
+        return Reason("ImageChanged", "", (change,))
+    change = Change(f"services.{name}.image", f"{reference} ({short(container.image_id)})", short(image.id))
+    return Reason("ImageMoved", f"{reference} is another image now", (change,))
+
+
+def desired_spec(around: Surroundings, name: str, number: int) -> ContainerSpec:
+    """The spec of a service as it would be with what exists now."""
+    return container_spec(
+        around.desired,
+        name,
+        number,
+        engine=around.observed.engine,
+        references=around.references,
+        peers={
+            linked: around.peers.get(linked, []) for linked, _ in linked_services(around.desired.project.services[name])
+        },
+        images=around.observed.images,
+    )
+
+
+def _look_inside(
+    around: Surroundings, decision: Decision, name: str, container: ObservedContainer, *, same: bool, moved: bool
+) -> None:
+    """Compare with what the Engine reports: everything, or (same definition) what can drift."""
+    inspect = container.inspect
+    if not inspect:
+        return
+    engine = around.observed.engine
+    spec = desired_spec(around, name, container.number)
+    image = around.observed.images.get(image_reference(around.desired.project, name))
+    config = image.config if image is not None and not moved else {}
+    wanted = attributes(as_inspected(spec, config, engine), engine, config)
+    has = attributes(inspect, engine, config)
+    skip: set[str] = {"image"} if moved else set()
+    if not config and (image is None or moved):
+        skip |= _FROM_IMAGE
+        for attribute in ("environment", "labels"):
+            has[attribute] = {k: v for k, v in has[attribute].items() if k in wanted[attribute]}
+    if image is not None and container.image == container.image_id and not moved:
+        skip.add("image")
+    if same:
+        _correct_drift(around, decision, name, has, wanted)
+        _check_volumes(around, decision, name, container)
+    else:
+        _sort_changes(around, decision, name, changes(f"services.{name}", has, wanted, around.redactor, skip), wanted)
+    _look_at_networks(around, decision, name, spec, inspect, same=same)
+
+
+def _sort_changes(
+    around: Surroundings, decision: Decision, name: str, found: list[tuple[str, Change]], wanted: Mapping[str, Any]
+) -> None:
+    in_place = [(a, change) for a, change in found if a == "restart" or (a in UPDATABLE and wanted[a])]
+    rest = [change for a, change in found if (a, change) not in in_place]
+    everything = Reason("DefinitionChanged", "", tuple(change for _, change in found))
+    if rest:
+        decision.replace.append(everything)
+    elif in_place:
+        decision.update = _update_body(around.desired, name, [a for a, _ in in_place], wanted)
+        decision.update_reasons.append(everything)
+
+
+def _update_body(desired: DesiredStack, name: str, changed: list[str], wanted: Mapping[str, Any]) -> Json:
+    body: Json = {}
+    for attribute in changed:
+        if attribute == "restart":
+            policy = restart_policy(desired.project.services[name])
+            body["RestartPolicy"] = {**policy, "Name": policy["Name"] or "no"}
+        else:
+            body[UPDATABLE[attribute]] = wanted[attribute]
+    if "Memory" in body:
+        # The Engine refuses a memory limit above the present swap limit, so both go together.
+        body["MemorySwap"] = wanted["memswap_limit"] or 2 * body["Memory"]
+    return body
+
+
+def _correct_drift(
+    around: Surroundings, decision: Decision, name: str, has: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> None:
+    """With an unchanged definition only `docker update` can have changed anything.
+
+    A limit that is wanted and absent was not taken by the kernel: no update takes one away.
+    """
+    drifted = [
+        (attribute, change)
+        for attribute, change in changes(
+            f"services.{name}", has, {key: wanted[key] for key in ("restart", *UPDATABLE)}, around.redactor
+        )
+        if attribute == "restart" or has[attribute]
+    ]
+    if not drifted:
+        return
+    reason = Reason("Drift", "changed outside Moored", tuple(change for _, change in drifted))
+    if not around.corrects:
+        decision.drift.append(reason)
+    elif all(attribute == "restart" or wanted[attribute] for attribute, _ in drifted):
+        decision.update = _update_body(around.desired, name, [attribute for attribute, _ in drifted], wanted)
+        decision.update_reasons.append(reason)
+    else:
+        decision.replace.append(reason)
+
+
+def _check_volumes(around: Surroundings, decision: Decision, name: str, container: ObservedContainer) -> None:
+    """A named volume of the definition that is not mounted: the volume got another name."""
+    project = around.desired.project
+    for volume in project.services[name].get("volumes") or ():
+        if volume.get("type") != "volume" or volume.get("source") not in project.volumes:
+            continue
+        real = volume_name(project, volume["source"])
+        if real not in container.mounts:
+            change = Change(f"services.{name}.volumes.{volume['target']}", "(another volume)", real)
+            decision.replace.append(Reason("VolumeNotMounted", f"volume {real} is not mounted", (change,)))
+
+
+def _look_at_networks(
+    around: Surroundings, decision: Decision, name: str, spec: ContainerSpec, inspect: Json, *, same: bool
+) -> None:
+    found: Membership = membership(spec, inspect, around.network_ids, around.project_networks, links=not same)
+    if found.same:
+        return
+    if found.gone:
+        decision.swept.append(Reason("NetworkChanged", f"network {', '.join(found.gone)} was made anew"))
+        return
+    prefix = f"services.{name}"
+    if found.mode:
+        joined = bool(service_networks(around.desired.project.services[name]))
+        change = Change(f"{prefix}.{'networks' if joined else 'network_mode'}", *found.mode)
+        reason = Reason("NetworkChanged", "", (change,))
+        if same:
+            decision.swept.append(reason)
+        else:
+            decision.replace.append(reason)
+        return
+    if same and not around.corrects:
+        parts = [
+            *(f"not connected to {n}" for n, _ in found.missing),
+            *found.told,
+            *(f"connected to {n}" for n in found.extra),
+        ]
+        decision.drift.append(Reason("Drift", "; ".join(parts)))
+        return
+    code = "Drift" if same else "DefinitionChanged"
+    for network, endpoint in found.missing:
+        reason = Reason(
+            code, "disconnected outside Moored" if same else "", (Change(f"{prefix}.networks", "(none)", network),)
+        )
+        decision.connect.append((network, endpoint, reason))
+    for network, endpoint in found.changed:
+        told = "; ".join(text.partition(": ")[2] for text in found.told if text.startswith(f"{network}: "))
+        reason = Reason(code, f"{prefix}.networks.{network}: {told}")
+        decision.disconnect.append((network, reason))
+        decision.connect.append((network, endpoint, reason))
+    for network in found.extra:
+        decision.disconnect.append((network, Reason(code, "", (Change(f"{prefix}.networks", network, "(none)"),))))
+
+
+def _label_content(container: ObservedContainer) -> Mapping[str, str] | None:
+    text = container.labels.get(LABEL_CONTENT)
+    if text is None:
+        return None
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _look_at_content(around: Surroundings, decision: Decision, name: str, container: ObservedContainer) -> None:
+    """Mounted and copied content. A container without our label is adopted as it is."""
+    desired = around.desired
+    known = _label_content(container)
+    wanted = {key: digest for key, digest in desired.content.get(name, {}).items() if key != "build"}
+    if known is None or not wanted:
+        return
+    acknowledged = desired.acknowledged_content.get(container.id, {})
+    rule: Ignored = ignored(name, desired.project.services[name])
+    changed, told = [], {}
+    for key, digest in sorted(wanted.items()):
+        old = acknowledged.get(key) or known.get(key)
+        if old is None or old == digest:
+            continue
+        change = Change(f"mounts {key}", f"content {brief(old)}", brief(digest))
+        if not rule.covers(key):
+            changed.append(Reason("ContentChanged", f"mounts {key}: content changed ({brief(old)} → {brief(digest)})"))
+        elif rule.signal:
+            told[key] = digest
+            decision.told_reasons.append(Reason("ContentChanged", f"{change}, recreation is ignored by label"))
+    if changed:
+        decision.replace.extend(changed)
+    elif told:
+        decision.signal = rule.signal
+        decision.told = told
+
+
+def is_temporary(container: ObservedContainer) -> str:
+    """The first twelve digits of the id this container was to replace, if it still has the
+    name of a replacement under way."""
+    prefix, separator, rest = container.name.partition("_")
+    replacing = separator and rest and len(prefix) == 12 and all(c in "0123456789abcdef" for c in prefix)
+    return prefix if replacing and LABEL_REPLACE in container.labels else ""
