@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from reconciler.engine.client import Engine
 from reconciler.engine.endpoint import EngineEndpoint
+from reconciler.engine.errors import UnsupportedEndpoint
 from reconciler.engine.execute import Executor
 from reconciler.engine.observe import Observer
 from state.observed import ObservedContext
@@ -77,7 +78,10 @@ class Contexts:
             return context
         if self._tasks is None:
             raise RuntimeError("contexts are not running")
-        endpoint = self._resolve(name)
+        try:
+            endpoint = self._resolve(name)
+        except UnsupportedEndpoint as error:
+            raise UnknownContext(str(error)) from error
         observed = self.observed.setdefault(name, ObservedContext(name, self._watch))
         opened: DockerContext = await self._tasks.start(self._serve, name, endpoint, observed)
         return opened

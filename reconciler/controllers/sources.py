@@ -14,7 +14,7 @@ fails alone and keeps running as it was.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,11 +31,13 @@ from reconciler.controllers.record import finished, new_run, utcnow
 from reconciler.controllers.stacks import StackController
 from reconciler.deployments.config import DeployConfig
 from reconciler.deployments.errors import DeployConfigError
+from reconciler.deployments.hostpaths import HostPaths
 from reconciler.deployments.loading import Expanded, RequestedDeployments
 from reconciler.deployments.render import RenderContext, Rendered, RenderError, render
 from reconciler.sources.errors import SourceError
 from state.errors import StateError
 from state.events import EventHub
+from state.metrics import Metrics
 from state.model import (
     DEFAULT_CONTEXT,
     ConditionType,
@@ -66,8 +68,7 @@ class SyncedTree:
     root: Path
     commit: str
     objects: Mapping[str, str]
-    moved: bool
-    """Whether the work tree had to change."""
+    """Tracked paths -> Git object ids."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class SyncOptions:
     """Settings of the syncs."""
 
     process_environment: Mapping[str, str]
+    paths: HostPaths
     key: bytes
     instance: str
     version: str
@@ -140,7 +142,7 @@ class SourceController:
         hub: EventHub,
         access: SourceAccess,
         options: SyncOptions,
-        metrics: Callable[[str, float, bool], None] = lambda repository, seconds, ok: None,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._stacks = stacks
@@ -155,17 +157,23 @@ class SourceController:
         self._failures: dict[str, int] = {}
         self._checked: dict[str, datetime] = {}
         self._bells: dict[str, anyio.Event] = {}
+        self._tasks: TaskGroup | None = None
 
     # --- for the neighbours ---------------------------------------------------------------
-    async def run(
-        self, followed: Sequence[Source], *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Poll `followed` and serve requests for ever."""
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve requests and poll for ever."""
         async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
             tasks.start_soon(self._dispatch, tasks)
-            for source in followed:
-                tasks.start_soon(self._poll, source, tasks, name=f"poll {source.repository}")
             task_status.started()
+            await anyio.sleep_forever()
+
+    def follow(self, sources: Iterable[Source]) -> None:
+        """Begin to poll sources."""
+        if self._tasks is None:
+            raise RuntimeError("source controller is not running")
+        for source in sources:
+            self._tasks.start_soon(self._poll, source, self._tasks, name=f"poll {source.repository}")
 
     def request(
         self,
@@ -258,7 +266,25 @@ class SourceController:
         self._failures[source.id] = 0 if result.ok else self._failures.get(source.id, 0) + 1
         for job_id in pending.jobs:
             await self._jobs.result(job_id, result)
-        self._metrics(source.repository, anyio.current_time() - started, result.ok)
+        self._count(pending, anyio.current_time() - started, result)
+
+    def _count(self, pending: _Pending, seconds: float, result: TargetResult) -> None:
+        source, counted = pending.source, self._metrics
+        counted.queue_depth.labels("sources").set(len(self._queue))
+        if result.ok:
+            counted.source_last_success.labels(source.repository, source.spec.reference).set_to_current_time()
+        if pending.filter_ref is not None:
+            name = pending.source_name or source.repository
+            if result.ok:
+                counted.webhook_requests.labels(name).inc()
+                counted.webhook_seconds.labels(name).observe(seconds)
+            else:
+                counted.webhook_errors.labels(name).inc()
+            return
+        counted.polls.labels(source.repository).inc()
+        counted.poll_seconds.labels(source.repository).observe(seconds)
+        if not result.ok:
+            counted.poll_errors.labels(source.repository).inc()
 
     # --- a sync, from top to bottom -----------------------------------------------------------
     async def _sync(self, pending: _Pending) -> TargetResult:
@@ -474,6 +500,7 @@ class SourceController:
             trigger=pending.trigger,
             target=source.spec.target,
             process_environment=self._options.process_environment,
+            paths=self._options.paths,
             key=self._options.key,
             instance=self._options.instance,
             version=self._options.version,

@@ -14,7 +14,7 @@ first reconcile that began afterwards to succeed or fail.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -45,6 +45,7 @@ from reconciler.planner import (
 )
 from state.errors import StateError
 from state.events import EventHub
+from state.metrics import Metrics
 from state.model import (
     Condition,
     ConditionType,
@@ -107,13 +108,13 @@ class StackController:
         contexts: Contexts,
         hub: EventHub,
         resync: float,
-        observe_metric: Callable[[str, float, str], None] = lambda stack, seconds, result: None,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._contexts = contexts
         self._hub = hub
         self._resync = resync
-        self._metric = observe_metric
+        self._metrics = metrics
         self._queue: WorkQueue[StackKey] = WorkQueue()
         self._requests: dict[StackKey, list[_Request]] = {}
         self._locks: dict[StackKey, anyio.Lock] = {}
@@ -234,7 +235,9 @@ class StackController:
             _log.error("the store cannot be used", stack=key.name, error=str(error), retry_in=round(delay, 1))
         finally:
             self._queue.done(key)
-            self._metric(str(key), anyio.current_time() - started, result)
+            self._metrics.queue_depth.labels("stacks").set(len(self._queue))
+            self._metrics.reconcile_seconds.labels(str(key)).observe(anyio.current_time() - started)
+            self._metrics.reconcile_results.labels(str(key), result).inc()
 
     def _answer(self, requests: Sequence[_Request], outcome: StackOutcome) -> None:
         for request in requests:

@@ -17,6 +17,7 @@ from reconciler.compose import ComposeError, DiskReader, LoadRequest, load_proje
 from reconciler.deployments.config import DEFAULT_COMPOSE_FILES, DeployConfig, config_json, not_acted_on
 from reconciler.deployments.content import ContentError, RepositoryFiles, content_digests
 from reconciler.deployments.desired import canonical, tool_labels
+from reconciler.deployments.hostpaths import HostPaths, on_host
 from reconciler.deployments.snapshot import desired_hash, snapshot
 from state.model import JsonObject
 
@@ -44,6 +45,7 @@ class RenderContext:
     target: str
     process_environment: Mapping[str, str]
     """The agent's own environment if `PASS_ENV` is on, else empty."""
+    paths: HostPaths
     key: bytes
     """Keys the digests of secret values."""
     instance: str
@@ -135,6 +137,7 @@ def render(config: DeployConfig, context: RenderContext) -> Rendered:
         raise RenderError(str(error)) from error
 
     values = config_json(config)
+    project = on_host(project, context.paths)
     body = dict(snapshot(project, content))
     digest = desired_hash(body, values)
     body["labels"] = tool_labels(
@@ -142,7 +145,7 @@ def render(config: DeployConfig, context: RenderContext) -> Rendered:
         config=values,
         config_sha=hashlib.sha256(canonical(values).encode()).hexdigest(),
         desired_sha=digest,
-        working_dir=str(directory) if config.working_dir not in ("", ".") else str(context.root),
+        working_dir=project.working_dir,
         target=context.target,
         reference=config.reference or context.reference,
         revision=context.revision,
