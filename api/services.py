@@ -11,48 +11,25 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from state.events import EventHub
 from state.metrics import Metrics, metrics
-from state.model import SourceSpec
 from state.observed import ObservedContext
 from state.store import Store
+from state.targets import InvalidTarget, ValidatedTarget
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+__all__ = ["ApiOptions", "ApiServices", "InvalidTarget", "TargetValidator", "ValidatedTarget"]
 
 DEFAULT_TRUSTED_NETWORKS: tuple[Network, ...] = tuple(
     ipaddress.ip_network(text) for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128")
 )
 
 
-class InvalidTarget(Exception):
-    """A poll target that cannot be accepted; the message is the `content` of the answer.
-
-    `wrong_type` tells a key of the wrong JSON type (which Doco-CD reports as a decoding
-    failure) from a value that is not allowed.
-    """
-
-    def __init__(self, message: str, *, wrong_type: bool = False) -> None:
-        super().__init__(message)
-        self.wrong_type = wrong_type
-
-
-@dataclass(frozen=True, slots=True)
-class ValidatedTarget:
-    """A poll target as the reconciler will work on it."""
-
-    spec: SourceSpec
-    repository: str
-    """`host/owner/repo`, without credentials."""
-    warnings: tuple[str, ...] = ()
-
-
-class TargetValidator(Protocol):
-    def __call__(self, raw: dict[str, Any], index: int) -> ValidatedTarget:
-        """Validate a poll target as decoded from JSON (known keys in lower case); raises
-        `InvalidTarget`."""
-        ...
+TargetValidator: TypeAlias = Callable[[dict[str, Any], int], ValidatedTarget]
+"""Validates a poll target as decoded from JSON (known keys in lower case); raises `InvalidTarget`."""
 
 
 @dataclass(frozen=True, slots=True)

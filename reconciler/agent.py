@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -39,8 +39,9 @@ from reconciler.engine.execute import Executor
 from reconciler.engine.observe import Observer
 from reconciler.host import DataMountError, host_paths
 from reconciler.log import configure_logging, get_logger
-from reconciler.settings import Settings, SettingsError, load_settings
-from reconciler.sources.git import GitWorkspace
+from reconciler.settings import GitSettings, Secret, Settings, SettingsError, load_settings
+from reconciler.sources.credentials import DomainCredentials, GitCredentials
+from reconciler.sources.git import GitOptions, GitWorkspace
 from reconciler.sources.local import watch_local
 from reconciler.sources.urls import parse_git_url, rewrite_url
 from reconciler.version import VERSION
@@ -50,6 +51,9 @@ from state.metrics import Metrics, metrics
 from state.model import DEFAULT_CONTEXT, Source, SourceSpec
 from state.observed import ObservedContext
 from state.store import Store, open_store
+
+if TYPE_CHECKING:
+    from api.services import ApiOptions
 
 _log = get_logger()
 
@@ -75,14 +79,23 @@ def run_command(arguments: Sequence[str]) -> int:
             _log.critical("failed to get application configuration", error=str(problem))
         return EXIT_SETTINGS
     configure_logging(settings.log_level, settings.log_format)
+    failures: list[str] = []
     try:
         anyio.run(run_agent, settings)
-    except* (StartError, StateError) as group:
-        for failure in group.exceptions:
-            _log.critical("application stopped with error", error=str(failure))
-        return EXIT_SETTINGS
-    _log.info("application stopped normally")
-    return 0
+    except* (StartError, StateError, OSError) as group:
+        failures = [str(failure) for failure in _leaves(group)]
+    for failure in failures:
+        _log.critical("application stopped with error", error=failure)
+    if not failures:
+        _log.info("application stopped normally")
+    return EXIT_SETTINGS if failures else 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 async def run_agent(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> None:
@@ -90,11 +103,13 @@ async def run_agent(settings: Settings, *, ready: Callable[[], None] = lambda: N
     _log.info("starting application", version=VERSION, log_level=settings.log_level)
     for warning in settings.warnings:
         _log.warning("configuration", warning=warning)
+    if settings.not_acted_on:
+        _log.warning("settings that have no effect in this version", names=", ".join(settings.not_acted_on))
     counted = metrics()
     counted.announce(VERSION, settings.log_level)
-    data = Path(settings.data_mount_path)
-    data.mkdir(parents=True, exist_ok=True)
-    async with open_store(settings.database_url) as store, anyio.create_task_group() as tasks:
+    data = settings.data_mount_path
+    await anyio.Path(data).mkdir(parents=True, exist_ok=True)
+    async with open_store(settings.database_url.reveal()) as store, anyio.create_task_group() as tasks:
         agent = Agent(settings, store, counted, data)
         tasks.start_soon(_stop_on_signal, agent, tasks.cancel_scope, settings.shutdown_timeout)
         await agent.start(tasks)
@@ -139,7 +154,7 @@ class Agent:
         )
         self._jobs = Jobs(store, self._hub)
         self._projects = ProjectController(store=store, stacks=self._stacks, hub=self._hub)
-        self._workspace = GitWorkspace(data, settings.git_credentials, settings.git_options)
+        self._workspace = GitWorkspace(data, git_credentials(settings.git), git_options(settings.git))
         self._validate = target_validator(settings.source_url_rewrites)
 
     async def start(self, tasks: TaskGroup) -> None:
@@ -147,7 +162,7 @@ class Agent:
         await tasks.start(self._contexts.run, DEFAULT_CONTEXT)
         context = await self._contexts.get(DEFAULT_CONTEXT)
         try:
-            paths = await host_paths(context.engine, self._data, self._settings.data_host_path)
+            paths = await host_paths(context.engine, self._data, str(self._settings.data_host_path or ""))
         except DataMountError as error:
             raise StartError(str(error)) from error
         sources = SourceController(
@@ -187,7 +202,7 @@ class Agent:
         """The sources of the poll configuration, known to the store."""
         followed = [
             await self._store.ensure_source(target.spec, target.repository, "config")
-            for target in self._settings.poll_targets
+            for target in self._settings.targets
         ]
         await self._store.demote_sources([source.id for source in followed])
         return followed
@@ -201,7 +216,7 @@ class Agent:
             store=self._store,
             observed=self._contexts.observed,
             hub=self._hub,
-            options=settings.api_options(VERSION),
+            options=api_options(settings),
             wake=lambda: self._store.watch.notify(("intents",)),
             validate_target=self._validate,
             rewrite_url=partial(rewrite_url, rewrites=settings.source_url_rewrites),
@@ -263,3 +278,60 @@ class Agent:
             watch=watch,
             public_url=lambda url: str(parse_git_url(url)),
         )
+
+
+def git_credentials(settings: GitSettings) -> GitCredentials:
+    """What git may show to whom."""
+    return GitCredentials(
+        token=_text(settings.access_token),
+        token_user=settings.access_token_user,
+        ssh_key=_text(settings.ssh_private_key),
+        ssh_passphrase=_text(settings.ssh_private_key_passphrase),
+        token_hosts=settings.access_token_hosts,
+        domains=tuple(
+            DomainCredentials(
+                domains=domain.domains,
+                token=_text(domain.access_token),
+                token_user=domain.access_token_user,
+                ssh_key=_text(domain.ssh_private_key),
+                ssh_passphrase=_text(domain.ssh_private_key_passphrase),
+            )
+            for domain in settings.auth_domains
+        ),
+    )
+
+
+def git_options(settings: GitSettings) -> GitOptions:
+    """How git is run."""
+    return GitOptions(
+        depth=settings.clone_depth,
+        submodules=settings.clone_submodules,
+        verify_tls=not settings.skip_tls_verification,
+        proxy=_text(settings.proxy),
+    )
+
+
+def api_options(settings: Settings) -> ApiOptions:
+    """How the API listens and whom it lets in."""
+    from api.services import ApiOptions
+
+    http = settings.http
+    return ApiOptions(
+        http_port=http.port,
+        metrics_port=http.metrics_port,
+        http_bind=http.bind,
+        metrics_bind=http.metrics_bind,
+        api_secret=_text(http.api_secret) or None,
+        webhook_secret=_text(http.webhook_secret) or None,
+        max_payload_size=http.max_payload_size,
+        tls_cert_file=http.tls_cert_file,
+        tls_key_file=http.tls_key_file,
+        trusted_proxy_networks=http.trusted_proxy_networks,
+        trusted_proxy_header=http.trusted_proxy_header,
+        version=VERSION,
+        docker_host=settings.docker.host,
+    )
+
+
+def _text(secret: Secret | None) -> str:
+    return "" if secret is None else secret.reveal()
