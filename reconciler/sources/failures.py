@@ -74,7 +74,7 @@ _SERVER_FAULT = re.compile(r"The requested URL returned error: (5\d\d|429)")
 _CORRUPT = re.compile(
     r"loose object .* is corrupt|object file .* is empty|bad object|unable to read (?:tree|sha1 file)|packfile .* "
     r"(?:is|does not|cannot)|inflate: data stream error|index file .* (?:is|corrupt)|not a git repository|"
-    r"invalid object|missing (?:blob|tree|commit)|did not send all necessary objects|bad (?:ref|tree)|"
+    r"invalid object|missing (?:blob|tree|commit|object)|did not send all necessary objects|bad (?:ref|tree)|"
     r"corrupt|hash mismatch|garbage at end of loose object|could not parse|unable to unpack|refs are broken"
 )
 

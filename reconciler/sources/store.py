@@ -210,8 +210,9 @@ class ObjectStore:
         try:
             self._ensure(work, remote, credential, wanted)
         except GitCommandFailed as error:
-            if not corrupt(error):
+            if error.command == "init" or (error.command == "fetch" and not corrupt(error)):
                 raise classify(error, remote.url, credential) from None
+            # A question to the store itself that fails means that the store is damaged.
             self.renew(work, remote, credential, wanted)
 
     def renew(self, work: Work, remote: Remote, credential: Credential, wanted: Wanted) -> None:

@@ -46,7 +46,7 @@ async def test_only_files_whose_content_changed_are_touched(repository: Reposito
     open_file = (path / "changed").open()
     repository.commit({"changed": "short", "d/gone": None, "new": "n"})
     checkout = await shop.checkout(await shop.resolve())
-    assert checkout.changed_files == {"changed", "d/gone", "new"}
+    assert checkout.changed_files == frozenset({"changed", "d/gone", "new"})
     after = (path / "same").stat()
     assert (after.st_ino, after.st_mtime_ns, after.st_ctime_ns) == (same.st_ino, same.st_mtime_ns, same.st_ctime_ns)
     assert (path / "changed").stat().st_ino == changed.st_ino, "a bind mount of the file must see the new content"
@@ -265,7 +265,7 @@ async def test_a_crash_in_the_middle_is_repaired_by_the_next_checkout(
     again = source(repository.url)
     checkout = await again.checkout(await again.resolve())
     assert checkout.commit == third
-    assert checkout.changed_files == {f"f{number}" for number in range(40)}, "compared with the last complete commit"
+    assert checkout.changed_files == frozenset({f"f{number})" for number in range(40)}, "compared with the last complete commit"
     assert {entry.name: entry.read_text() for entry in path.iterdir()} == {
         "f0": "3",
         **{f"f{number}": "2" for number in range(1, 39)},
