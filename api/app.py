@@ -69,6 +69,7 @@ def create_app(services: ApiServices) -> Sanic[Any, Any]:
     server = Server(services, Waits(services.options.max_concurrent_waits))
     app = bare_app("moored")
     app.ctx.server = server
+    services.metrics.waiting_requests.set_function(lambda: server.waits.taken)
     for number, route in enumerate(routes_for(services.options)):
         _register(app, server, route, f"route{number}")
     return app
@@ -87,6 +88,7 @@ def bare_app(name: str) -> Sanic[Any, Any]:
         {
             "ACCESS_LOG": False,
             "AUTO_EXTEND": False,
+            "FALLBACK_ERROR_FORMAT": "json",
             "MOTD": False,
             "TOUCHUP": False,
             "REQUEST_MAX_HEADER_SIZE": 16_384,

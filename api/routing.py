@@ -160,7 +160,6 @@ async def handle(server: Server, route: Route, request: Request, path: Mapping[s
     status = response.status if response is not None else 200
     method = request.method if request.method in KNOWN_METHODS else "other"
     server.services.metrics.api_requests.labels(route.path, method, str(status)).inc()
-    server.services.metrics.waiting_requests.set(server.waits.taken)
     log.debug(
         "request answered",
         method=request.method,

@@ -45,7 +45,7 @@ LOCAL_CAUSE = (
 )
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_SCP = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:.+")
+_SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*:[^-].*")
 
 
 async def receive(call: Call) -> wire.Answer:

@@ -41,7 +41,7 @@ async def test_an_accepted_poll_has_a_running_run_with_its_repository_and_warnin
     run = await kit.run_of(answer)
     assert (run.trigger, run.status, run.repository) == (Trigger.POLL, RunStatus.RUNNING, "git.example/acme/shop")
     assert run.warnings == ('unknown key "colour" in poll configuration 0',)
-    several = await kit.post(f"{POLL}?wait=0", json=ONE + [{"url": "https://git.example/b.git"}])
+    several = await kit.post(f"{POLL}?wait=0", json=[*ONE, {"url": "https://git.example/b.git"}])
     assert (await kit.run_of(several)).repository == "multiple"
 
 
@@ -117,7 +117,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ('[{"interval": true}]', DECODING, 'key "interval" of poll configuration 0: expected number or string, found bool'),
     ('[{"run_once": "true"}]', DECODING, 'key "run_once" of poll configuration 0: expected bool, found string'),
     ('[{"deployments": {}}]', DECODING, 'key "deployments" of poll configuration 0: expected array, found object'),
-    ('[{"deployments": ["x"]}]', DECODING, 'key "deployments[0]" of poll configuration 0: expected object, found string'),
+    ('[{"deployments": [1]}]', DECODING, 'key "deployments[0]" of poll configuration 0: expected object, found number'),
     ("[]", "no poll configuration provided in request body", ""),
     ("null", "no poll configuration provided in request body", ""),
     ("[null]", "invalid poll configuration at index 0", "key not found: url"),
