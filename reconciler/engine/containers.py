@@ -56,7 +56,8 @@ async def replace_container(work: Work, action: Action, log: Log) -> None:
     spec = await _spec(work, action, name=str(action.params["temporary_name"]), inherit=inherit)
     new_id = await _create(work, spec, log)
     with anyio.CancelScope(shield=True), work.acting(old_id, new_id):
-        was_running = await _is_running(work, old_id)
+        # An earlier action of this plan may have stopped it, to free a port or a network.
+        was_running = old_id in work.stopped or await _is_running(work, old_id)
         try:
             await _stop(work, action, old_id, log)
             await _rename(work, old_id, f"{name}.replaced-by-{new_id[:12]}")
@@ -124,6 +125,8 @@ async def start_container(work: Work, action: Action, log: Log) -> None:
 async def stop_container(work: Work, action: Action, log: Log) -> None:
     container_id = await work.container_id(action)
     with anyio.CancelScope(shield=True), work.acting(container_id):
+        if await _is_running(work, container_id):
+            work.stopped.add(container_id)
         await _stop(work, action, container_id, log)
 
 

@@ -52,6 +52,8 @@ class Work:
     """Final name -> id of each container this execution made."""
     parked: dict[str, Parked] = field(default_factory=dict)
     """By final name."""
+    stopped: set[str] = field(default_factory=set)
+    """Containers that ran until this execution stopped them."""
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from reconciler.engine.snapshot import cached_project, observe_project
 
 
@@ -121,8 +119,3 @@ def _container(bench, container_id):
 def _state(bench, container_id):
     container = bench.observed.containers.get(container_id)
     return container.state if container else None
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
