@@ -69,8 +69,7 @@ async def test_a_run_is_told_as_it_happens(kit: Kit) -> None:
         assert (kind, data["status"], identity) == ("status", "running", "1")
         kit.services.hub.publish(run.job_id, "log", {"message": "pulling <image>\nnow"})
         kind, data, identity = await reader.next()
-        assert (kind, data["message"], identity) == ("log", "pulling <image>
-now", "2")
+        assert (kind, data["message"], identity) == ("log", "pulling <image>\nnow", "2")
         kit.services.hub.publish(run.job_id, "status", {"status": "succeeded"})
         await kit.store.finish(ended(run, RunStatus.SUCCEEDED, "done"))
         assert (await reader.next())[1]["status"] == "succeeded"
