@@ -70,7 +70,7 @@ def _number(text: str) -> Any:
     plain = text.replace("_", "")
     if _INTEGER.match(plain):
         number = _integer(plain)
-        if -_INT64 <= number < _INT64 or (number < 2 * _INT64 and plain[0] != "+"):
+        if -_INT64 <= number < _INT64 or (0 <= number < 2 * _INT64 and plain[0] != "+"):
             return number
     if _FLOAT.match(plain):
         value = float(plain)
