@@ -39,6 +39,8 @@ DEFAULT_GRACE = 10
 ENDLESS_GRACE = 3600.0
 """For a negative grace period, which means no limit."""
 START_DEADLINE = 120.0
+REMOVE_DEADLINE = 180.0
+"""Large file systems take their time."""
 TIDY_DEADLINE = 60.0
 
 
@@ -93,9 +95,12 @@ async def put_back(work: Work, parked: Parked) -> None:
 
 
 async def discard(work: Work, parked: Parked) -> None:
-    """The successor lives: the parked one goes."""
-    with anyio.move_on_after(TIDY_DEADLINE, shield=True), work.acting(parked.id):
-        await _remove(work, parked.id, volumes=False)
+    """The successor lives: the parked one goes. If it cannot, the next plan tries again."""
+    with anyio.CancelScope(shield=True), work.acting(parked.id):
+        try:
+            await _remove(work, parked.id, volumes=False)
+        except EngineError as error:
+            work.warnings.append(f"container {parked.name}: the replaced one could not be removed: {error}")
 
 
 async def start_container(work: Work, action: Action, log: Log) -> None:
@@ -154,7 +159,7 @@ async def restart_container(work: Work, action: Action, log: Log) -> None:
 
 async def remove_container(work: Work, action: Action, log: Log) -> None:
     container_id = await work.container_id(action)
-    with anyio.move_on_after(TIDY_DEADLINE * 2, shield=True), work.acting(container_id):
+    with anyio.CancelScope(shield=True), work.acting(container_id):
         await _remove(work, container_id, volumes=bool(action.params.get("volumes")))
 
 
@@ -317,7 +322,9 @@ async def _rename(work: Work, container_id: str, name: str) -> None:
 async def _remove(work: Work, container_id: str, *, volumes: bool) -> None:
     params = {"force": True, "v": volumes}
     try:
-        await work.engine.call("container.remove", "DELETE", f"containers/{container_id}", params=params)
+        await work.engine.call(
+            "container.remove", "DELETE", f"containers/{container_id}", params=params, deadline=REMOVE_DEADLINE
+        )
     except NotFound:
         pass
     except Conflict as error:

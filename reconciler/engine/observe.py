@@ -2,10 +2,11 @@
 
 First the Engine's clock is read, then everything is listed, while the event stream
 already runs from that very moment on: nothing that happens in between is lost. Each event
-only marks a container, network or volume as worth another look; a worker takes all that
-is marked, asks the Engine about each once, and writes the answers into the
-`ObservedContext`. So an event storm costs one inspect a container and round, and a single
-event is seen at once. Health probes (`exec_*`) are filtered out by the Engine itself.
+only marks a container, network or volume as worth another look. Each marked one is asked
+about by a task of its own, and again if it was marked meanwhile: a single event is seen at
+once, a storm costs few inspects, and one that the Engine holds back (it answers nothing
+about a container that is just starting) delays nobody else. Health probes (`exec_*`) are
+filtered out by the Engine itself.
 
 When the stream breaks, or a quiet Engine does not answer a ping, the context is marked as
 stale with its last content, and the circle begins again after a growing pause. A slow
@@ -24,10 +25,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
 from reconciler.engine.client import Engine, filters, segment
 from reconciler.engine.errors import EngineError, EngineUnreachable, NotFound, leaves
@@ -43,8 +45,8 @@ PING_DEADLINE = 10.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 15.0
 STORM_PAUSE = 0.02
-"""Between two rounds of the worker when events keep coming."""
-INSPECTS_AT_ONCE = 8
+"""Between two inspects of one container while its events keep coming."""
+INSPECTS_AT_ONCE = 32
 OWN_ECHO = 5.0
 """Seconds in which the events of our own call may still arrive."""
 SHUTDOWN_DOUBT = 20.0
@@ -55,6 +57,9 @@ CONTAINER_EVENTS = (
     "health_status", "destroy",
 )  # fmt: skip
 OTHER_EVENTS = ("connect", "disconnect", "remove", "pull", "tag", "untag", "delete", "import", "load")
+
+Subject: TypeAlias = tuple[str, str]
+"""`container`, `network` or `volume`, and its id or name."""
 
 _log = structlog.get_logger("observer")
 
@@ -79,9 +84,8 @@ class Observer:
         self._pause = FIRST_PAUSE
         self._heard = 0.0
         self._wake = anyio.Event()
-        self._containers: set[str] = set()
-        self._networks: set[str] = set()
-        self._volumes: set[str] = set()
+        self._marked: set[Subject] = set()
+        self._looking: set[Subject] = set()
         self._touched: set[str] = set()
         """Networks and volumes that events spoke of since the list was last asked for."""
         self._acting: dict[str, int] = {}
@@ -127,7 +131,7 @@ class Observer:
         """One connection: list, then follow, until something breaks."""
         await self.engine.ping(self._ping_deadline)
         facts = await self.engine.facts()
-        self._containers, self._networks, self._volumes = set(), set(), set()
+        self._marked, self._looking = set(), set()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._read_events, self.engine.clock)
             await self._list()
@@ -137,7 +141,7 @@ class Observer:
             _log.info("engine found", context=self.observed.name, version=facts.version, api=facts.api_version)
             tasks.start_soon(self._keep_asking)
             tasks.start_soon(self._list_again)
-            await self._look()
+            await self._look(tasks)
 
     async def _read_events(self, since: str) -> None:
         params = {"since": since, "filters": filters(event=(*CONTAINER_EVENTS, *OTHER_EVENTS))}
@@ -158,36 +162,38 @@ class Observer:
             case "container":
                 self._note_container(identity, action)
             case "network" if action in ("connect", "disconnect"):
-                self._containers.add(attributes.get("container", ""))
+                self._mark("container", attributes.get("container", ""))
             case "network" if action in ("destroy", "remove"):
                 self._touched.add(identity)
-                self._networks.discard(identity)
+                self._marked.discard(("network", identity))
                 self.observed.drop_network(identity)
             case "network":
                 self._touched.add(identity)
-                self._networks.add(identity)
+                self._mark("network", identity)
             case "volume" if action == "destroy":
                 self._touched.add(identity)
-                self._volumes.discard(identity)
+                self._marked.discard(("volume", identity))
                 self.observed.drop_volume(identity)
             case "volume":
                 self._touched.add(identity)
-                self._volumes.add(identity)
+                self._mark("volume", identity)
             case "image":
                 self._forget_images(identity, attributes.get("name", ""))
-        self._containers.discard("")
-        if self._containers or self._networks or self._volumes:
+
+    def _mark(self, kind: str, identity: str) -> None:
+        if identity:
+            self._marked.add((kind, identity))
             self._wake.set()
 
     def _note_container(self, container_id: str, action: str) -> None:
         if action == "destroy":
-            self._containers.discard(container_id)
+            self._marked.discard(("container", container_id))
             self._killed.discard(container_id)
             self._by_hand_at.pop(container_id, None)
             self._acted.pop(container_id, None)
             self.observed.drop_container(container_id, time.monotonic())
             return
-        self._containers.add(container_id)
+        self._mark("container", container_id)
         if action == "start":
             self._killed.discard(container_id)
             self._by_hand_at.pop(container_id, None)
@@ -227,22 +233,31 @@ class Observer:
             if concerned:
                 del self.observed.images[reference]
 
-    async def _look(self) -> None:
-        """Ask about what was marked, round after round."""
+    async def _look(self, tasks: TaskGroup) -> None:
+        """Give each marked subject a task, unless it has one."""
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
-            containers, networks, volumes = self._containers, self._networks, self._volumes
-            self._containers, self._networks, self._volumes = set(), set(), set()
-            async with anyio.create_task_group() as tasks:
-                for container_id in containers:
-                    tasks.start_soon(self._look_at_container, container_id)
-                for network_id in networks:
-                    tasks.start_soon(self._look_at_network, network_id)
-                for name in volumes:
-                    tasks.start_soon(self._look_at_volume, name)
-            if self._wake.is_set():
-                await anyio.sleep(STORM_PAUSE)
+            for subject in self._marked - self._looking:
+                self._looking.add(subject)
+                tasks.start_soon(self._look_at, subject)
+
+    async def _look_at(self, subject: Subject) -> None:
+        kind, identity = subject
+        try:
+            while subject in self._marked:
+                self._marked.discard(subject)
+                async with self._limiter:
+                    if kind == "container":
+                        await refresh_container(self.engine, self.observed, identity)
+                    elif kind == "network":
+                        await self._look_at_network(identity)
+                    else:
+                        await self._look_at_volume(identity)
+                if subject in self._marked:
+                    await anyio.sleep(STORM_PAUSE)
+        finally:
+            self._looking.discard(subject)
 
     async def _look_at_container(self, container_id: str) -> None:
         async with self._limiter:

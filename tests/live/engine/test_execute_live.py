@@ -250,7 +250,9 @@ async def test_hooks_run_around_a_container_and_their_failure_is_told(bench):
     good = WEB + "    post_start: [{command: touch /tmp/started}]\n"
     await bench.deploy(bench.desired(good))
     assert "started" in await bench.run_in(bench.container("web").id, "ls", "/tmp")
-    result = await bench.apply(bench.desired(WEB + '    post_start: [{command: sh -c "echo went wrong; exit 4"}]\n'))
+    result = await bench.apply(
+        bench.desired(WEB.replace("600", "601") + '    post_start: [{command: sh -c "echo went wrong; exit 4"}]\n')
+    )
     assert result.code == "HookFailed"
     assert "exit code 4" in result.message
     assert "went wrong" in result.message
