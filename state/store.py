@@ -226,7 +226,10 @@ async def open_store(url: str) -> AsyncIterator[Store]:
         except (StoreUnavailable, DatabaseError) as error:
             if "file is not a database" in str(error):
                 raise StoreIncompatible(f"{parsed.database} is not a SQLite database") from error
-            raise
+            if isinstance(error, StoreUnavailable):
+                raise
+            where = parsed.render_as_string(hide_password=True)
+            raise StoreUnavailable(f"the store {where} cannot be prepared: {error.orig}") from error
         yield SqlStore(database, instance_id)
     finally:
         await database.close()

@@ -39,6 +39,7 @@ def _documents(env: Environment, variable: Variable[str]) -> Sequence[Document]:
     text = env.text(variable)
     if text is None or not text.strip():
         return ()
+    env.changed.add(variable.name)
     from reconciler.deployments.document import read_documents
     from reconciler.deployments.errors import InvalidDeployConfig
 

@@ -34,13 +34,18 @@ class Environment:
         self.warnings: list[str] = []
         self.seen: dict[str, str] = {}
         """Variables that are set, and where from: `environment` or a path."""
+        self.changed: set[str] = set()
+        """Those of them that say something else than the default."""
 
     def get(self, variable: Variable[T]) -> T:
         text = self.text(variable)
         if text is None:
             return variable.default
         try:
-            return variable.parse(text)
+            value = variable.parse(text)
+            if value != variable.default:
+                self.changed.add(variable.name)
+            return value
         except ValueError as error:
             shown = "***" if variable.secret else _quoted(text)
             self.problem(variable, f"{error}, found {shown}")

@@ -97,7 +97,9 @@ def load_settings(environ: Mapping[str, str], *, decrypt: Decrypt | None = None)
         ),
         secret_provider=provider,
         # Last: everything was read by now.
-        not_acted_on=tuple(variable.name for variable in names.ALL if not variable.acted and env.is_set(variable)),
+        not_acted_on=tuple(
+            variable.name for variable in names.ALL if not variable.acted and variable.name in env.changed
+        ),
         warnings=tuple(env.warnings),
     )
     if env.problems:

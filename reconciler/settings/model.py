@@ -186,7 +186,8 @@ class Settings:
     warnings: tuple[str, ...] = ()
     """What is odd and was accepted all the same."""
     not_acted_on: tuple[str, ...] = ()
-    """Names of variables that are set, and valid, but that this version does nothing for."""
+    """Names of variables that ask for something (valid, other than the default) which this
+    version does not do."""
 
     @property
     def sources(self) -> tuple[SourceSpec, ...]:

@@ -75,7 +75,7 @@ LOG_FORMAT: Variable[Literal["auto", "json", "console"]] = Variable(
     "auto",
     "form of log lines; `auto` is `console` on a terminal, else `json`",
 )
-TZ = _text("TZ", "UTC", "time zone of cron schedules; log times are UTC")
+TZ = _text("TZ", "UTC", "time zone of cron schedules; log times are UTC", acted=False)
 DATA_MOUNT_PATH = Variable(
     "DATA_MOUNT_PATH", "absolute path", values.absolute_path, Path("/data"), "folder of checkouts and database"
 )
@@ -111,7 +111,7 @@ MAX_CONCURRENT_DEPLOYMENTS = Variable(
 MAX_DEPLOYMENT_LOOP_COUNT = Variable(
     "MAX_DEPLOYMENT_LOOP_COUNT", "integer ≥ 0", values.integer(0), 2, "accepted, without effect (as in Doco-CD)"
 )
-SCHEDULER_ENABLED = _flag("SCHEDULER_ENABLED", True, "run scheduled jobs in this instance")
+SCHEDULER_ENABLED = _flag("SCHEDULER_ENABLED", True, "run scheduled jobs in this instance", acted=False)
 DATABASE_URL = Variable(
     "DATABASE_URL",
     "`sqlite:////…` or `postgresql://…`",

@@ -215,8 +215,17 @@ def test_what_is_odd_is_accepted_with_a_warning(environ: dict[str, str], warning
 
 
 def test_what_is_set_but_not_done_yet_is_named() -> None:
-    settings = load_settings({"GIT_COMMIT_STATUS": "true", "OCI_INSECURE_REGISTRIES": "r:5000", "HTTP_PORT": "81"})
-    assert settings.not_acted_on == ("GIT_COMMIT_STATUS", "OCI_INSECURE_REGISTRIES")
+    settings = load_settings(
+        {
+            "GIT_COMMIT_STATUS": "true",
+            "OCI_INSECURE_REGISTRIES": "r:5000",
+            "OCI_TRUST_POLICY": "enabled: true",
+            "HTTP_PORT": "81",
+            "CERT_ROTATION_ENABLED": "false",
+            "APPRISE_NOTIFY_LEVEL": "success",
+        }
+    )
+    assert settings.not_acted_on == ("GIT_COMMIT_STATUS", "OCI_TRUST_POLICY", "OCI_INSECURE_REGISTRIES")
 
 
 def test_the_level_of_notifications_falls_back_to_info() -> None:

@@ -106,6 +106,22 @@ async def test_a_database_of_others_is_refused(store_url: str) -> None:
             pass
 
 
+async def test_a_role_that_may_not_make_tables_is_said(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    postgres.sql("CREATE ROLE reader LOGIN")
+    with pytest.raises(StoreUnavailable, match="permission denied") as caught:
+        async with open_store(url.replace("moored@", "reader@")):
+            pass
+    assert "CREATE TABLE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("user", "database"), [("moored", "none"), ("ghost", "postgres")])
+async def test_a_database_or_role_that_is_not_there_is_said(postgres: PostgresServer, user: str, database: str) -> None:
+    with pytest.raises(StoreUnavailable, match="does not exist"):
+        async with open_store(postgres.url(database).replace("moored@", f"{user}@")):
+            pass
+
+
 async def test_replicas_that_start_together_make_one_schema(postgres: PostgresServer) -> None:
     import anyio
 
