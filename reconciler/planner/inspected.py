@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.planner.specs import ContainerSpec, Json
-from reconciler.planner.values import is_anonymous_volume
+from reconciler.planner.values import is_anonymous_volume, port_key
 from state.observed import EngineFacts
 
 _OURS = ("com.docker.compose.", "io.moored.")
@@ -109,7 +109,7 @@ def attributes(
         "tty": bool(config.get("Tty")),
         "stdin_open": bool(config.get("OpenStdin")),
         "mac_address": (config.get("MacAddress") or "").lower(),
-        "expose": sorted(_port(key) for key in config.get("ExposedPorts") or {}),
+        "expose": sorted({port for key in config.get("ExposedPorts") or {} for port in port_key(key)}),
         "healthcheck": _health(config.get("Healthcheck")),
         "environment": _environment(config.get("Env") or [], image.get("Env") or []),
         "labels": _labels(config.get("Labels") or {}, image.get("Labels") or {}),
