@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from reconciler.deployments.document import Path, Scalar, place_of, plain, read_documents
+from reconciler.deployments.document import Path, Scalar, key_place_of, place_of, plain, read_documents
 from reconciler.deployments.errors import ConfigFileNotFound, InvalidDeployConfig, Problem
 from reconciler.deployments.fields import (
     Flag,
@@ -240,8 +240,8 @@ def load_deploy_configs(text: bytes | str, filename: str, *, reference: str, tar
             line, column = place(path)
             return Problem(_named(key, message), key, filename, line, column, number, wrong_type=True)
 
-        def unknown(path: Path, key: str, near: str, number: int = document.number, place: Any = place) -> None:
-            line, column = place(path)
+        def unknown(path: Path, key: str, near: str, number: int = document.number, root: Any = document.root) -> None:
+            line, column = key_place_of(root, path)
             warnings.append(f"{_unknown(path, near)} ({filename}:{line}:{column}, document {number})")
 
         prepared = prepare(DeployConfig, document.root, stamped=STAMPED, unknown=unknown)

@@ -24,7 +24,7 @@ from reconciler.deployments.config import (
     repeated_names,
     violations,
 )
-from reconciler.deployments.document import Document, Path, place_of, read_documents
+from reconciler.deployments.document import Document, Path, key_place_of, place_of, read_documents
 from reconciler.deployments.errors import InvalidDeployConfig, Problem
 from reconciler.deployments.fields import decode, key_path, prepare
 
@@ -154,14 +154,14 @@ def _overridden(config: DeployConfig, document: Document, path: str, warnings: l
         return Problem(text, key, path, line, column, document.number, wrong_type=True)
 
     def unknown(at: Path, key: str, near: str) -> None:
-        line, column = place(at)
+        line, column = key_place_of(document.root, at)
         hint = f'; did you mean "{near}"?' if near else ""
         warnings.append(f'unknown key "{key}"{hint} ({path}:{line}:{column})')
 
     prepared = prepare(DeployConfig, document.root, stamped=STAMPED, unknown=unknown)
     if isinstance(prepared, dict):
         for key in sorted(INHERITED_ONLY.intersection(prepared)):
-            line, column = place((key,))
+            line, column = key_place_of(document.root, (key,))
             warnings.append(f"{key} cannot be changed by a nested file and is ignored ({path}:{line}:{column})")
             del prepared[key]
         if not prepared.get("compose_files", True):

@@ -231,6 +231,15 @@ def place_of(root: Any, path: Path) -> tuple[int, int]:
     return place
 
 
+def key_place_of(root: Any, path: Path) -> tuple[int, int]:
+    """Line and column of the key that `path` ends with."""
+    node = root
+    for part in path[:-1]:
+        node = node[part]
+    key = next((key for key in node if key == path[-1]), None)
+    return _own_place(key, place_of(root, path))
+
+
 def _own_place(node: Any, default: tuple[int, int] = (0, 0)) -> tuple[int, int]:
     line = getattr(node, "line", 0)
     return (line, node.column) if line else default

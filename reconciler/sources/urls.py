@@ -22,6 +22,7 @@ from reconciler.sources.errors import InvalidURL
 
 _SCP = re.compile(r"^(?P<user>[A-Za-z0-9._-]+)@(?P<host>[A-Za-z0-9._-]+):(?P<path>.+)$", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/@\s'\"]*@")
 _HOST = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9._-]*)$|^\[[0-9A-Fa-f:.%]+\]$")
 
@@ -105,6 +106,8 @@ class GitURL:
 def parse_git_url(text: str) -> GitURL:
     """Parse a repository URL or absolute path; raises `InvalidURL`."""
     raw = text.strip()
+    if _CONTROL.search(raw):  # `urlsplit` would drop some of them silently
+        raise InvalidURL(f"invalid Git URL: control character in {redact_url(text)!r}")
     if raw.startswith("/"):
         path = posixpath.normpath(raw)
         return _checked(GitURL("file", "", "/" + path.lstrip("/")), text)
@@ -144,8 +147,6 @@ def _checked(url: GitURL, text: str) -> GitURL:
         raise InvalidURL(f"invalid Git URL: no valid host in '{shown}'")
     if _UNPRINTABLE.search(url.path) and not url.local:
         raise InvalidURL(f"invalid Git URL: blank or control character in '{shown}'")
-    if "\n" in url.path or "\0" in url.path:
-        raise InvalidURL(f"invalid Git URL: control character in '{shown}'")
     if url.user.startswith("-") or (url.scp and url.path.startswith("-")) or _UNPRINTABLE.search(url.user):
         raise InvalidURL(f"invalid Git URL: a part of it would be taken for an option, got '{shown}'")
     parts = url.repository.split("/")

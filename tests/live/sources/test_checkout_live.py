@@ -265,7 +265,8 @@ async def test_a_crash_in_the_middle_is_repaired_by_the_next_checkout(
     again = source(repository.url)
     checkout = await again.checkout(await again.resolve())
     assert checkout.commit == third
-    assert checkout.changed_files == frozenset({f"f{number})" for number in range(40)}, "compared with the last complete commit"
+    everything = frozenset(f"f{number}" for number in range(40))
+    assert checkout.changed_files == everything, "compared with the last complete commit"
     assert {entry.name: entry.read_text() for entry in path.iterdir()} == {
         "f0": "3",
         **{f"f{number}": "2" for number in range(1, 39)},
