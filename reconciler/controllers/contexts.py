@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from reconciler.engine.client import Engine
@@ -20,10 +19,11 @@ from reconciler.engine.endpoint import EngineEndpoint
 from reconciler.engine.errors import UnsupportedEndpoint
 from reconciler.engine.execute import Executor
 from reconciler.engine.observe import Observer
+from reconciler.log import get_logger
 from state.observed import ObservedContext
 from state.watch import Watch
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ and everything is handed on again at the next start, before any poll.
 from __future__ import annotations
 
 import anyio
-import structlog
 
 from reconciler.controllers.jobs import Jobs, TargetResult
 from reconciler.controllers.projects import ProjectController
 from reconciler.controllers.record import finished, utcnow
 from reconciler.controllers.sources import SourceController, supported
+from reconciler.log import get_logger
 from reconciler.sources.errors import SourceError
 from reconciler.sources.urls import parse_git_url
 from state.codec import source_spec_from_json
@@ -21,7 +21,7 @@ from state.errors import StateError
 from state.model import Intent, IntentKind, Run, RunStatus, Source, SourceSpec, Trigger
 from state.store import Store
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 RETRY_DELAY = 2.0
 

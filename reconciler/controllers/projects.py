@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from reconciler.controllers.contexts import UnknownContext
@@ -24,6 +23,7 @@ from reconciler.controllers.record import RunRecorder, finished, utcnow
 from reconciler.controllers.stacks import StackController
 from reconciler.engine.errors import EngineError, EngineUnreachable
 from reconciler.engine.snapshot import observe_project
+from reconciler.log import get_logger
 from reconciler.planner import Action, Plan, PlanError, plan_down, plan_restart, plan_start, plan_stop
 from state.errors import StateError
 from state.events import EventHub
@@ -41,7 +41,7 @@ from state.model import (
 )
 from state.store import Store
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 RETRY_DELAY = 2.0
 """Seconds between attempts while the Engine or the store cannot be reached."""

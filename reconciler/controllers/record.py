@@ -13,15 +13,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
+from reconciler.log import get_logger
 from reconciler.planner.model import Action, Plan
 from state.events import EventHub
 from state.ids import uuid7
 from state.model import Reason, Run, RunAction, RunStatus, StackOutcome, Trigger
 from state.store import Store
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 _BATCH = 32
 """How many ended actions may wait for their write; more would lengthen what a crash forgets."""

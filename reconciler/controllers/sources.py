@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from reconciler.controllers.conditions import same, with_condition
@@ -34,6 +33,7 @@ from reconciler.deployments.errors import DeployConfigError
 from reconciler.deployments.hostpaths import HostPaths
 from reconciler.deployments.loading import Expanded, RequestedDeployments
 from reconciler.deployments.render import RenderContext, Rendered, RenderError, render
+from reconciler.log import get_logger
 from reconciler.sources.errors import SourceError
 from state.errors import StateError
 from state.events import EventHub
@@ -53,7 +53,7 @@ from state.model import (
 )
 from state.store import Store
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 CHECKED_EVERY = 60.0
 """Seconds between two writes of `last_checked` of a source that does not move."""

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
-import structlog
 from anyio.abc import TaskGroup
 
 from reconciler.controllers.conditions import same, with_condition, without
@@ -32,6 +31,7 @@ from reconciler.deployments.desired import desired_of, force_requested
 from reconciler.engine.errors import EngineError, EngineUnreachable
 from reconciler.engine.execute import ExecutionResult
 from reconciler.engine.snapshot import cached_project, observe_project
+from reconciler.log import get_logger
 from reconciler.planner import (
     ActionKind,
     DesiredStack,
@@ -60,7 +60,7 @@ from state.observed import ObservedProject
 from state.store import Store
 from state.watch import Topic
 
-_log = structlog.get_logger(__name__)
+_log = get_logger()
 
 MAX_ROUNDS = 8
 """Plans of one reconcile: images, then containers, then what an interrupted earlier attempt

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import anyio
-import structlog
 
-_log = structlog.get_logger(__name__)
+from reconciler.log import get_logger
+
+_log = get_logger()
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
