@@ -23,6 +23,7 @@ from sanic.exceptions import NotFound, SanicException
 from sanic.router import Router
 
 from api import wire
+from api.auth import Failures
 from api.routes import routes_for
 from api.routing import Route, Server, handle
 from api.services import ApiServices
@@ -66,11 +67,17 @@ def clean_path(path: str) -> str:
 
 def create_app(services: ApiServices) -> Sanic[Any, Any]:
     """The application with all routes that `services.options` enable."""
-    server = Server(services, Waits(services.options.max_concurrent_waits))
+    options = services.options
+    server = Server(
+        services,
+        Waits(options.max_concurrent_waits),
+        Failures(options.max_auth_failures),
+        Failures(options.max_auth_failures),
+    )
     app = bare_app("moored")
     app.ctx.server = server
     services.metrics.waiting_requests.set_function(lambda: server.waits.taken)
-    for number, route in enumerate(routes_for(services.options)):
+    for number, route in enumerate(routes_for(options)):
         _register(app, server, route, f"route{number}")
     return app
 

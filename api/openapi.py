@@ -44,7 +44,13 @@ _REASONS = {
     501: "Not supported",
     503: "Not possible at the moment",
 }
-_OTHER_TYPES = {"EventStream": "text/event-stream", "Page": "text/html", "OpenApi": "application/json"}
+_OTHER_TYPES = {
+    "EventStream": "text/event-stream",
+    "Page": "text/html",
+    "Script": "text/javascript",
+    "Style": "text/css",
+    "OpenApi": "application/json",
+}
 _ACTIONS = {
     "/v1/api/project/<name>/<action>": ["start", "stop", "restart"],
     "/v1/api/stack/<name>/<action>": ["scale", "restart", "run"],
@@ -102,7 +108,7 @@ def _describe(
 ) -> None:
     shown = paths.setdefault(_WILDCARD.sub(r"{\1}", path), {})
     for method, operation in operations.items():
-        for each in ("GET",) if method == "*" else (method,):
+        for each in _METHODS if method == "*" else (method,):
             shown[each.lower()] = _operation(route, path, each, operation)
 
 

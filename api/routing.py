@@ -90,8 +90,8 @@ class Server:
 
     services: ApiServices
     waits: Waits
-    failures: Failures = field(default_factory=Failures)
-    webhook_failures: Failures = field(default_factory=Failures)
+    failures: Failures
+    webhook_failures: Failures
     tasks: TaskGroup | None = None
     """Where handlers run; there while the server serves."""
 

@@ -224,7 +224,7 @@ class Status(Open):
 class PollTarget(Open):
     """A source to look at, as in `POLL_CONFIG`."""
 
-    url: str = Field(description="Git URL, absolute path of a local repository, or OCI reference.")
+    url: str = Field(min_length=1, description="Git URL, absolute path of a local repository, or OCI reference.")
     source: str = Field(default="git", description="`git` or `oci`.")
     reference: str = "refs/heads/main"
     target: str = Field(default="", description="Picks `.doco-cd.<target>.yml`.")

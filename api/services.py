@@ -55,6 +55,8 @@ class ApiOptions:
     """`DOCKER_HOST`, if set: only the wording of the health answer depends on it."""
     max_concurrent_waits: int = 256
     """Requests that may wait for an outcome, or follow a run's events, at one time."""
+    max_auth_failures: int = 20
+    """Failed attempts a client address has in a minute before it must wait."""
     action_grace: float = 30.0
     """Seconds a project action is waited for beyond its own `timeout`."""
     max_wait: float = 86_400.0

@@ -26,18 +26,22 @@ def _file(name: str) -> bytes:
     return files("api").joinpath("page", name).read_bytes()
 
 
-def _serve(name: str, content_type: str) -> Operation:
+def _serve(name: str, model: str, content_type: str) -> Operation:
     async def get_file(call: Call) -> wire.Answer:
         if call.method not in ("GET", "HEAD"):
             raise refuse_method(call.route)
         return wire.answer(_file(name), 200, content_type, {"Content-Security-Policy": _POLICY})
 
-    return Operation(get_file, f"The documentation page ({name})", {200: "Page"})
+    return Operation(get_file, f"The documentation page ({name})", {200: model, 405: "Failure"})
 
 
-def _page(path: str, name: str, content_type: str) -> Route:
+def _page(path: str, name: str, model: str, content_type: str) -> Route:
     return Route(
-        path, Order.OPEN, {"GET": _serve(name, content_type)}, tag="documentation", wrong_method="requires method: GET"
+        path,
+        Order.OPEN,
+        {"GET": _serve(name, model, content_type)},
+        tag="documentation",
+        wrong_method="requires method: GET",
     )
 
 
@@ -49,7 +53,7 @@ ROUTES = (
         tag="documentation",
         wrong_method="requires method: GET",
     ),
-    _page("/v1/api/docs", "docs.html", "text/html; charset=utf-8"),
-    _page("/v1/api/docs/docs.js", "docs.js", "text/javascript; charset=utf-8"),
-    _page("/v1/api/docs/docs.css", "docs.css", "text/css; charset=utf-8"),
+    _page("/v1/api/docs", "docs.html", "Page", "text/html; charset=utf-8"),
+    _page("/v1/api/docs/docs.js", "docs.js", "Script", "text/javascript; charset=utf-8"),
+    _page("/v1/api/docs/docs.css", "docs.css", "Style", "text/css; charset=utf-8"),
 )
