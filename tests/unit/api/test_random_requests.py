@@ -19,35 +19,8 @@ __all__ = ["document"]
 
 ROUNDS = 12
 ODD = ["", "0", "-1", "true", "x" * 300, "9" * 30, "1e9", "ä/%2F", "<&>", "\x00", "..", "null", "%zz", "shop", "a b"]
-    "",
-    "0",
-    "-1",
-    "true",
-    "x" * 300,
-    "9" * 30,
-    "1e9",
-    "ä/%2F",
-    "<&>",
-    "\x00",
-    "..",
-    "null",
-    "%zz",
-    "shop",
-    "SHOP",
-    "a b",
-]
 TARGET = b'[{"url": "https://git.example/a.git",}]'
 BODIES = [b"", b"[]", b"{}", b"[", b"null", b'"x"', b"\xff\xfe", TARGET, b"[[[[" * 50]
-    b"",
-    b"[]",
-    b"{}",
-    b"[",
-    b"null",
-    b'"x"',
-    b"\xff\xfe",
-    b'[{"url": "https://git.example/a.git",}]',
-    b"[[[[" * 50,
-]
 ENDLESS = ("/v1/api/run/{job_id}/events",)
 BODILESS = ("head", "trace")
 
