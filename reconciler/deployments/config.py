@@ -57,14 +57,15 @@ STAMPED = frozenset({"target"})
 
 NOT_ACTED_ON: dict[str, Callable[[DeployConfig], bool]] = {
     "source: oci": lambda config: config.source == "oci",
-    "repository_url": lambda config: bool(config.repository_url),
     "git_depth": lambda config: config.git_depth > 0,
     "swarm.config_retention": lambda config: config.swarm.config_retention is not None,
     "swarm.secret_retention": lambda config: config.swarm.secret_retention is not None,
     "external_secrets": lambda config: bool(config.external_secrets),
     "oci": lambda config: config.oci is not None,
-    "auto_discovery": lambda config: config.auto_discovery.enabled,
     "reconciliation.restart_signal": lambda config: bool(config.reconciliation.restart_signal),
+    "reconciliation.restart_timeout": lambda config: config.reconciliation.restart_timeout not in (0, 10),
+    "reconciliation.restart_limit": lambda config: config.reconciliation.restart_limit != 5,
+    "reconciliation.restart_window": lambda config: config.reconciliation.restart_window != 300,
     "env_files with remote:": lambda config: any(name.startswith("remote:") for name in config.env_files),
 }
 """What a configuration may ask for and this version does not do yet. Delete the line of a
@@ -269,13 +270,14 @@ def _decoding(problem: Problem) -> Problem:
 
 
 def parse_inline(
-    deployments: Sequence[JsonObject], reference: str, *, target: str = "", where: str = "", lenient: bool = False
+    deployments: Sequence[JsonObject], reference: str, *, target: str = "", where: str = "", lenient: bool = True
 ) -> LoadedConfigs:
     """Deploy configurations written into a poll configuration.
 
-    Values are plain JSON, or with `lenient` what a YAML loader gave. Explicit `false` and
-    `0` are kept. `where` is named in warnings. Raises `InvalidDeployConfig`; problems of
-    kind (`expected text, found number 5`) are marked `wrong_type`.
+    Explicit `false` and `0` are kept. Any scalar will do as text, as in YAML; a body of JSON is
+    checked without `lenient` when it arrives, and read again later from the store with it.
+    `where` is named in warnings. Raises `InvalidDeployConfig`; problems of kind (`expected text,
+    found number 5`) are marked `wrong_type`.
     """
     problems: list[Problem] = []
     warnings: list[str] = []

@@ -24,6 +24,7 @@ without anybody changing anything.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -83,6 +84,11 @@ class SubmoduleFailed(SourceError):
 
 class StoreCorrupt(SourceError):
     code = "Corrupt"
+
+    def __init__(self, message: str, store: Path | None = None) -> None:
+        super().__init__(message)
+        self.store = store
+        """Which one, if it is known."""
 
 
 class CheckoutConflict(SourceError):

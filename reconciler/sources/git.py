@@ -65,6 +65,7 @@ _T = TypeVar("_T")
 STORE_FOLDER = ".git-store"
 MAX_SUBMODULE_DEPTH = 10
 _TREES_KEPT = 8
+_SOURCES_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,39 @@ class GitWorkspace:
         self.workers = Workers(self.options.parallel_per_host)
         self.ssh = Ssh(self.git, folder / "ssh", self.options.known_hosts, self.options.connect_timeout)
         self._locks: dict[Path, anyio.Lock] = {}
+        self._sources: OrderedDict[tuple[str, str], GitSource] = OrderedDict()
+        self._trees: OrderedDict[tuple[Path, str], Tree] = OrderedDict()
 
     def source(self, spec: SourceSpec) -> GitSource:
-        """The source that a spec describes; raises `InvalidURL` or `ReferenceNotFound`."""
-        return GitSource(self, parse_git_url(spec.url), spec.reference)
+        """The source that a spec describes; raises `InvalidURL` or `ReferenceNotFound`.
+
+        The same spec gives the same source, which remembers where its reference pointed.
+        """
+        key = (spec.url, spec.reference)
+        found = self._sources.get(key)
+        if found is None:
+            found = self._sources[key] = GitSource(self, parse_git_url(spec.url), spec.reference)
+            while len(self._sources) > _SOURCES_KEPT:
+                self._sources.popitem(last=False)
+        self._sources.move_to_end(key)
+        return found
+
+    def tree_of(self, store: ObjectStore, commit: str) -> Tree | None:
+        """A tree read lately. Few are kept for all sources together: an idle one needs none."""
+        found = self._trees.get((store.path, commit))
+        if found is not None:
+            self._trees.move_to_end((store.path, commit))
+        return found
+
+    def keep_tree(self, store: ObjectStore, commit: str, tree: Tree) -> None:
+        self._trees[store.path, commit] = tree
+        while len(self._trees) > _TREES_KEPT:
+            self._trees.popitem(last=False)
+
+    def forget_trees(self, store: ObjectStore) -> None:
+        """Drop what was read from a store that turned out to be damaged."""
+        for key in [key for key in self._trees if key[0] == store.path]:
+            del self._trees[key]
 
     def store(self, url: GitURL, *, submodule: bool = False) -> ObjectStore:
         folder = self._folder / "modules" if submodule else self._folder
@@ -173,7 +203,6 @@ class GitSource:
         self._credential = workspace.credentials.for_url(url)
         self._store = workspace.store(url)
         self._resolved: Resolution | None = None
-        self._trees: OrderedDict[str, Tree] = OrderedDict()
 
     @property
     def _host(self) -> str:
@@ -288,8 +317,11 @@ class GitSource:
         """
         try:
             return await self._checkout(commit, depth)
-        except StoreCorrupt:
-            await self._renew(commit, depth)
+        except StoreCorrupt as error:
+            if error.store is not None and error.store != self._store.path:
+                await self._discard_submodule(error.store)
+            else:
+                await self._renew(commit, depth)
             return await self._checkout(commit, depth)
 
     async def _checkout(self, commit: str, depth: int | None) -> Checkout:
@@ -322,8 +354,8 @@ class GitSource:
         return {entry.path: FileState(entry.mode, entry.object_id) for entry in files}
 
     async def _renew(self, commit: str, depth: int | None) -> None:
-        """Replace a damaged store (and its submodules' ones, which are fetched as needed)."""
-        self._trees.clear()
+        """Replace a damaged store."""
+        self._workspace.forget_trees(self._store)
         if self._resolved is None and not is_commit_id(self.reference):
             await self.resolve()
         name = self._resolved.name if self._resolved is not None else ""
@@ -341,6 +373,18 @@ class GitSource:
 
         await self._fetching(renew)
 
+    async def _discard_submodule(self, path: Path) -> None:
+        """Throw a damaged store of a submodule away; the next checkout fetches it."""
+        self._workspace.forget_trees(self._store)
+        module = ObjectStore(self._workspace.git, path)
+
+        def discard(work: Work) -> None:
+            with module.exclusive(work):
+                module.discard()
+
+        async with self._workspace.lock(path):
+            await self._on_disk(discard, "discarding a damaged submodule")
+
     # --- asking about a commit --------------------------------------------------------
     async def object_ids(self, commit: str) -> Mapping[str, str]:
         """Path -> git object id of every file of a commit, submodules' files included."""
@@ -353,9 +397,8 @@ class GitSource:
 
     async def tree(self, commit: str) -> Tree:
         """The files of a commit that is in the store; submodules are fetched as needed."""
-        found = self._trees.get(commit)
+        found = self._workspace.tree_of(self._store, commit)
         if found is not None:
-            self._trees.move_to_end(commit)
             return found
         try:
             files, links = await self._entries(self._store, commit)
@@ -368,9 +411,7 @@ class GitSource:
             folders += [link.path for link in links]
         ids = {entry.path: entry.object_id for entry in files}
         tree = Tree(tuple(files), tuple(folders), ids)
-        self._trees[commit] = tree
-        while len(self._trees) > _TREES_KEPT:
-            self._trees.popitem(last=False)
+        self._workspace.keep_tree(self._store, commit, tree)
         return tree
 
     async def _entries(
@@ -404,23 +445,21 @@ class GitSource:
                 if url.local and not parent.local:
                     raise SubmoduleFailed("it names a folder of this machine")
                 module = self._workspace.store(url, submodule=True)
-                await self._provide_submodule(module, url, parent, link.object_id)
+                await self._provide_submodule(module, url, link.object_id)
                 files, inner = await self._entries(module, link.object_id, f"{link.path}/")
             except GitCommandFailed as error:
-                raise SubmoduleFailed(f"submodule {link.path}: {error}") from None
+                raise StoreCorrupt(f"submodule {link.path}: {error}", module.path) from None
             except SourceError as error:
-                if isinstance(error, SubmoduleFailed) and level > 1:
-                    raise
                 raise SubmoduleFailed(f"submodule {link.path}: {error}") from None
             found += files
             if inner:
                 found += await self._submodules(module, url, link.object_id, inner, folders, f"{link.path}/", level + 1)
         return found
 
-    async def _provide_submodule(self, module: ObjectStore, url: GitURL, parent: GitURL, commit: str) -> None:
+    async def _provide_submodule(self, module: ObjectStore, url: GitURL, commit: str) -> None:
         if await self._on_disk(lambda work: module.has_commit(work, commit), "git cat-file"):
             return
-        credential = self._workspace.credentials.for_url(url, parent=parent)
+        credential = self._workspace.credentials.for_url(url, parent=self.url)
 
         def provide(work: Work) -> None:
             remote = self._workspace.remote(work, url, credential, submodule=True)

@@ -297,22 +297,33 @@ class ObjectStore:
         the server does not allow that, everything.
         """
         try:
-            self._create(work, len(commit))
-            if self.has_commit(work, commit):
-                return
             try:
-                self._fetch(work, remote, (f"+{commit}:refs/moored/kept/{commit}",), depth=1)
+                self._fetch_submodule(work, remote, credential, commit)
             except GitCommandFailed as error:
-                found = classify(error, remote.url, credential)
-                if found.transient is False and found.code != "RepositoryNotFound":
-                    raise found from None
-                self._fetch(work, remote, _WIDE, depth=FULL_DEPTH if self.shallow else 0)
-            if not self.has_commit(work, commit):
-                raise RevisionGone(f"{remote.url} has no commit {commit[:12]}")
+                if error.command == "fetch" and not corrupt(error):
+                    raise
+                self.discard()
+                self._fetch_submodule(work, remote, credential, commit)
         except GitCommandFailed as error:
-            if corrupt(error):
-                shutil.rmtree(self.path, ignore_errors=True)
             raise classify(error, remote.url, credential) from None
+
+    def _fetch_submodule(self, work: Work, remote: Remote, credential: Credential, commit: str) -> None:
+        self._create(work, len(commit))
+        if self.has_commit(work, commit):
+            return
+        try:
+            self._fetch(work, remote, (f"+{commit}:refs/moored/kept/{commit}",), depth=1)
+        except GitCommandFailed as error:
+            found = classify(error, remote.url, credential)
+            if corrupt(error) or (not found.transient and found.code != "RepositoryNotFound"):
+                raise
+            self._fetch(work, remote, _WIDE, depth=FULL_DEPTH if self.shallow else 0)
+        if not self.has_commit(work, commit):
+            raise RevisionGone(f"{remote.url} has no commit {commit[:12]}")
+
+    def discard(self) -> None:
+        """Throw the store away; the next fetch makes it anew. Call it `exclusive`ly."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def fetch_all(self, work: Work, remote: Remote, credential: Credential, id_length: int) -> None:
         """All branches and tags with their history. Call it `exclusive`ly."""

@@ -262,7 +262,7 @@ class _Contents:
 
     def _damaged(self, object_id: str) -> StoreCorrupt:
         self._work.check()
-        return StoreCorrupt(f"the object store {self._store.path.name} lacks {object_id}")
+        return StoreCorrupt(f"the object store {self._store.path.name} lacks {object_id}", self._store.path)
 
 
 # --- files --------------------------------------------------------------------------------

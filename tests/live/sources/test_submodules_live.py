@@ -84,3 +84,25 @@ async def test_submodules_of_local_repositories(tmp_path: Path, server: GitHTTPS
     shop = source(str(repository.path))
     path = (await shop.checkout(await shop.resolve())).path
     assert (path / "mod/m").read_text() == "1"
+
+
+@pytest.mark.parametrize("damage", ["pack", "everything"])
+async def test_a_damaged_store_of_a_submodule_is_fetched_anew(
+    server: GitHTTPServer, source: MakeSource, damage: str
+) -> None:
+    module = server.create_repo("acme/module")
+    inner = module.commit({f"m{number}": "x" * number for number in range(120)})
+    repository = server.create_repo("acme/shop")
+    commit = repository.commit({"a": "1"}, submodules={"mod": ("../module.git", inner)})
+    shop = source(repository.url)
+    path = (await shop.checkout(commit)).path
+    (store,) = (path.parents[2] / ".git-store/modules").glob("*.git")
+    for file in (store / "objects").rglob("*"):
+        if file.is_file() and (damage == "everything" or file.suffix == ".pack"):
+            file.chmod(0o600)
+            content = bytearray(file.read_bytes())
+            content[40 : len(content) // 2] = b"\0" * max(0, len(content) // 2 - 40)
+            file.write_bytes(content if damage == "pack" else b"")
+    (path / "mod/m7").unlink()
+    await source(repository.url).checkout(commit)
+    assert (path / "mod/m7").read_text() == "x" * 7

@@ -327,13 +327,13 @@ def test_inline_keeps_explicit_false_and_zero() -> None:
 
 def test_inline_is_strict_about_kinds_as_json_is() -> None:
     with pytest.raises(InvalidDeployConfig) as refused:
-        parse_inline([{"name": "a"}, {"name": 5, "destroy": {"enabled": "yes"}}], "main")
+        parse_inline([{"name": "a"}, {"name": 5, "destroy": {"enabled": "yes"}}], "main", lenient=False)
     assert [str(problem) for problem in refused.value.problems] == [
         "deployments[1].name: expected text, found number 5",
         'deployments[1].destroy.enabled: expected true or false, found text "yes"',
     ]
     assert all(problem.wrong_type for problem in refused.value.problems)
-    (lenient,) = parse_inline([{"name": 5, "reference": 1.5}], "main", lenient=True).configs
+    (lenient,) = parse_inline([{"name": 5, "reference": 1.5}], "main").configs
     assert (lenient.name, lenient.reference) == ("5", "1.5")
 
 
