@@ -33,29 +33,32 @@ COMMANDS: dict[str, Command] = {
     "healthcheck": Command("reconciler.healthcheck", "healthcheck_command", "ask the agent on this host how it is"),
 }
 
-_CLIENT = "reconciler.client"
 CLIENT_COMMANDS: dict[str, str] = {
-    "status": "stacks and sources, and how they are",
+    "status": "stacks, sources and Docker contexts, and how they are",
+    "stacks": "stacks the agent manages",
     "projects": "Compose projects on the host",
     "project": "the containers of a project",
-    "stacks": "stacks the agent manages",
     "runs": "what was done, newest first",
-    "run-show": "one run (`--follow`: live)",
+    "run": "one run (--follow: live)",
     "poll": "look at a repository now",
     "start": "start a project",
-    "stop": "stop a project",
+    "stop": "stop a project; it stays stopped until start",
     "restart": "restart a project",
-    "remove": "remove a project",
-    "override": "end what was set over the API",
+    "remove": "remove a project; volumes only with --volumes",
+    "override": "end what was set over the API (override clear NAME)",
+    "context": "agents in the configuration file (list, use, set, remove)",
     "completion": "completion script for a shell",
 }
+"""Commands that ask a running agent, in the package `reconciler.client`. `run` alone is the agent
+itself, `run JOB_ID` asks for a run."""
 
 
 def usage() -> str:
     lines = ["usage: moored COMMAND [ARGUMENTS]", "", "commands:"]
     lines += [f"  {name:<12} {command.summary}" for name, command in COMMANDS.items()]
     lines += ["  version      print the version", "", "commands that ask a running agent:"]
-    lines += [f"  {name:<12} {summary}" for name, summary in CLIENT_COMMANDS.items()]
+    shown = {"run": "run JOB_ID"}
+    lines += [f"  {shown.get(name, name):<12} {summary}" for name, summary in CLIENT_COMMANDS.items()]
     lines += ["", "moored COMMAND --help tells more"]
     return "\n".join(lines)
 
@@ -70,9 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name in ("version", "--version"):
         print(f"moored {VERSION}")
         return 0
+    if name in CLIENT_COMMANDS and (rest or name not in COMMANDS):
+        from reconciler.client.main import client_command
+
+        return client_command(name, rest)
     command = COMMANDS.get(name)
     if command is None:
-        print(f"moored: unknown command {name!r}\n\n{usage()}", file=sys.stderr)
+        hint = " (options follow the command)" if name.startswith("-") else ""
+        print(f"moored: unknown command {name!r}{hint}\n\n{usage()}", file=sys.stderr)
         return EXIT_USAGE
     function = getattr(importlib.import_module(command.module), command.function)
     status: int = function(rest)
