@@ -108,6 +108,11 @@ def _image_volume_digests(service: Model, images: Mapping[str, ObservedImage | N
     return ",".join(sorted(items))
 
 
+def user_labels(service: Model) -> dict[str, str]:
+    """The labels of the file."""
+    return {key: "" if value is None else str(value) for key, value in (service.get("labels") or {}).items()}
+
+
 def container_labels(
     desired: DesiredStack,
     service_name: str,
@@ -120,7 +125,7 @@ def container_labels(
     """All labels of a service's container."""
     project = desired.project
     service = project.services[service_name]
-    labels = {key: "" if value is None else str(value) for key, value in (service.get("labels") or {}).items()}
+    labels = user_labels(service)
     labels.update(desired.labels)
     labels[LABEL_CONTENT] = content_label(desired, service_name)
     digest = files_digest(project, service)
@@ -176,13 +181,14 @@ def container_spec(
     peers: Peers | None = None,
     images: Mapping[str, ObservedImage | None] | None = None,
     inherit: Mapping[str, Any] | None = None,
+    tool_labels: bool = True,
 ) -> ContainerSpec:
     """The container of a service with this number, for the Engine at hand.
 
     `name` is the temporary name of a replacement (its aliases are those of the final one);
     `references` maps services to the ids of the containers whose namespaces or volumes it
     shares; `inherit` is the inspect answer of the container it replaces, whose anonymous
-    volumes it takes over.
+    volumes it takes over. Without `tool_labels` it is for comparison only, and cheaper.
     """
     project = desired.project
     model = project.services[service]
@@ -224,9 +230,12 @@ def container_spec(
     timeout = stop_timeout(model.get("stop_grace_period"))
     if timeout is not None:
         body["StopTimeout"] = timeout
-    body["Labels"] = container_labels(
-        desired, service, number, references=references, images=images, replacing=name not in (None, final)
-    )
+    if tool_labels:
+        body["Labels"] = container_labels(
+            desired, service, number, references=references, images=images, replacing=name not in (None, final)
+        )
+    else:
+        body["Labels"] = user_labels(model)
     body["HostConfig"] = host_config(
         desired,
         service,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.compose.confighash import service_hash
+from reconciler.compose.render import Form
 from reconciler.planner.compare import Redactor, brief, changes, short
 from reconciler.planner.containers import (
     LABEL_CONTENT,
@@ -94,6 +95,8 @@ class Surroundings:
     project_networks: frozenset[str]
     remade_networks: frozenset[str]
     """Names of networks that this plan makes anew."""
+    hashes: dict[tuple[str, Form], str] = field(default_factory=dict)
+    """Config hashes computed so far; replicas share them."""
 
     @property
     def corrects(self) -> bool:
@@ -110,7 +113,14 @@ def same_definition(around: Surroundings, name: str, container: ObservedContaine
     references = {other: around.references.get(other, "") for other in referenced_services(project.services[name])}
     if not all(references.values()):
         return False
-    return any(service_hash(project, name, form=form, references=references) == label for form in FORMS)
+    for form in FORMS:
+        known = around.hashes.get((name, form))
+        if known is None:
+            known = service_hash(project, name, form=form, references=references)
+            around.hashes[name, form] = known
+        if known == label:
+            return True
+    return False
 
 
 def needs_image_to_decide(around: Surroundings, name: str, container: ObservedContainer) -> bool:
@@ -191,6 +201,7 @@ def desired_spec(around: Surroundings, name: str, number: int) -> ContainerSpec:
             linked: around.peers.get(linked, []) for linked, _ in linked_services(around.desired.project.services[name])
         },
         images=around.observed.images,
+        tool_labels=False,
     )
 
 

@@ -714,7 +714,7 @@ def _restart_dependents(rollout: Rollout) -> None:
         running = [
             decision
             for decision in service.keep
-            if decision.container.state == "running"
+            if decision.container.state in ("running", "paused")
             and not decision.replaced
             and decision.container.id not in rollout.frees
         ]
@@ -763,12 +763,15 @@ def _restarted_since(rollout: Rollout, target: ServicePlan, decision: Decision) 
 
 def _restart(rollout: Rollout, decision: Decision, need: Dependency, reason: Reason) -> None:
     model = rollout.scene.desired.project.services[decision.service]
+    unpause = f"{ActionKind.UNPAUSE_CONTAINER}:{decision.container.name}"
+    if decision.container.state == "paused" and unpause not in rollout.draft:
+        return
     rollout.draft.add(
         ActionKind.RESTART_CONTAINER,
         decision.container.name,
         service=decision.service,
         reasons=[reason],
-        needs=_condition(rollout, decision.service, need),
+        needs=[*_condition(rollout, decision.service, need), *([unpause] if unpause in rollout.draft else [])],
         params={
             "container": decision.container.id,
             "timeout": None,
