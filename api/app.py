@@ -35,6 +35,8 @@ __all__ = ["BoundPorts", "create_app", "serve"]
 log = structlog.get_logger("api")
 
 NO_TIMEOUT = 10 * 365 * 86_400
+HEAD_DEADLINE = 5.0
+"""Seconds a client may take to send the head of a request."""
 _serial = itertools.count(1)
 
 
@@ -99,7 +101,7 @@ def bare_app(name: str) -> Sanic[Any, Any]:
             "MOTD": False,
             "TOUCHUP": False,
             "REQUEST_MAX_HEADER_SIZE": 16_384,
-            "REQUEST_TIMEOUT": 10,
+            "REQUEST_TIMEOUT": HEAD_DEADLINE,
             "RESPONSE_TIMEOUT": NO_TIMEOUT,
             "KEEP_ALIVE_TIMEOUT": 120,
         }

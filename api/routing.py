@@ -39,6 +39,8 @@ log = structlog.get_logger("api")
 
 BODY_DEADLINE = 30.0
 """Seconds a client may take to send a body."""
+DRAIN_DEADLINE = 2.0
+"""Seconds an answer is held back to take in a body that no one wants."""
 
 
 KNOWN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -125,7 +127,7 @@ class Call:
         """The first value of a header without surrounding blanks, or nothing."""
         return str(self.request.headers.getone(name, "")).strip(" \t")
 
-    async def body(self) -> bytes:
+    async def body(self, deadline: float = BODY_DEADLINE) -> bytes:
         """The request's body; raises `PayloadRefused`."""
         request: Any = self.request
         stream = request.stream
@@ -133,7 +135,7 @@ class Call:
             return bytes(request.body)
         stream.request_max_size = max(0, self.services.options.max_payload_size)
         try:
-            with anyio.fail_after(BODY_DEADLINE):
+            with anyio.fail_after(deadline):
                 await request.receive_body()
         except PayloadTooLarge:
             raise PayloadRefused(413, "http: request body too large", _too_large(self)) from None
@@ -265,6 +267,6 @@ async def _drain(call: Call) -> None:
     if stream is None or not stream.request_body:
         return
     try:
-        await call.body()
+        await call.body(DRAIN_DEADLINE)
     except PayloadRefused:
         stream.keep_alive = False

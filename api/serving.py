@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 import structlog
 from sanic import Sanic
+from sanic.http import Stage
 from sanic.server.protocols.http_protocol import HttpProtocol
 
 from api.routing import Server
@@ -26,6 +27,20 @@ log = structlog.get_logger("api")
 
 BACKLOG = 512
 DRAIN_STEP = 0.05
+CERTIFICATE_CHECK = 60.0
+"""Seconds between two looks at whether the certificate's files changed."""
+
+
+class _Protocol(HttpProtocol):
+    """A connection whose clock does not start anew with each byte of a request's head, so that
+    nobody holds it open by sending a head very slowly."""
+
+    def data_received(self, data: bytes) -> None:
+        reading_head = self._http is not None and self._http.stage is Stage.REQUEST
+        began = self._time
+        super().data_received(data)
+        if reading_head:
+            self._time = began
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,8 @@ async def _serve_until(
             side = stack.enter_context(bind(options.metrics_bind, options.metrics_port, "METRICS_PORT"))
             async with anyio.create_task_group() as tasks:
                 server.tasks = tasks
+                if tls is not None:
+                    tasks.start_soon(_renew_certificate, tls, options)
                 async with _listening(metrics_app, side, tls, options.drain), _listening(app, main, tls, options.drain):
                     task_status.started(BoundPorts(main.getsockname()[1], side.getsockname()[1]))
                     await stop.wait()
@@ -86,7 +103,7 @@ async def _listening(
     running: Any = await app.create_server(
         sock=sock,
         ssl=tls,
-        protocol=HttpProtocol,
+        protocol=_Protocol,
         backlog=BACKLOG,
         access_log=False,
         asyncio_server_kwargs={"start_serving": False},
@@ -136,3 +153,35 @@ def tls_context(options: ApiOptions) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(options.tls_cert_file, options.tls_key_file)
     return context
+
+
+async def _renew_certificate(context: ssl.SSLContext, options: ApiOptions) -> None:
+    """Take over a certificate that was renewed on disk; connections made from then on see it."""
+    files = [anyio.Path(file) for file in (options.tls_cert_file, options.tls_key_file) if file is not None]
+    loaded = await _versions(files)
+    while True:
+        await anyio.sleep(CERTIFICATE_CHECK)
+        found = await _versions(files)
+        if found == loaded:
+            continue
+        try:
+            # First where a failure does no harm: the two files are seldom replaced in one instant.
+            for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+                each.load_cert_chain(str(files[0]), str(files[1]))
+        except (OSError, ssl.SSLError) as error:
+            log.warning("certificate not renewed", error=str(error), file=str(options.tls_cert_file))
+            continue
+        loaded = found
+        log.info("certificate renewed", file=str(options.tls_cert_file))
+
+
+async def _versions(files: list[anyio.Path]) -> list[tuple[int, int]]:
+    """What changes when a file is replaced; nothing for one that is gone."""
+    found = []
+    for file in files:
+        try:
+            status = await file.stat()
+        except OSError:
+            return []
+        found.append((status.st_mtime_ns, status.st_ino))
+    return found

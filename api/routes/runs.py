@@ -86,7 +86,7 @@ async def list_runs(call: Call) -> wire.Answer:
     store = call.services.store
     chosen: dict[str, Any] = {"triggers": [query["trigger"]]} if query["trigger"] else {}
     if query["before"] and await store.get_run(query["before"]) is None:
-        raise ApiError(400, "invalid parameter: before", "'before' parameter must be the job_id of a run")
+        raise ApiError(404, f"run not found: {query['before']}")
     runs = await store.list_runs(
         limit=query["limit"], status=query["status"], before=query["before"], stack=query["stack"], **chosen
     )
@@ -114,7 +114,7 @@ ROUTES = (
             "GET": Operation(
                 list_runs,
                 "Runs, newest first",
-                {200: "RunList", 400: "Failure"},
+                {200: "RunList", 400: "Failure", 404: "Failure"},
                 params=(
                     limit("limit", DEFAULT_LIMIT, MOST, f"How many at most; more than {MOST} counts as {MOST}."),
                     choice(

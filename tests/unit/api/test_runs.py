@@ -120,7 +120,6 @@ BAD = [
         "valid status values: accepted, running, succeeded, failed, skipped",
     ),
     ("trigger=cron", "invalid deployment run trigger", "valid trigger values: webhook, poll, scheduled_job"),
-    ("before=nope", "invalid parameter: before", "'before' parameter must be the job_id of a run"),
     ("timeout=soon", "invalid parameter: timeout", "'timeout' parameter must be a integer"),
 ]
 
@@ -130,6 +129,11 @@ async def test_bad_values_are_named(kit: Kit, query: str, error: str, content: s
     answer = await kit.get(f"/v1/api/runs?{query}")
     assert answer.status_code == 400
     assert answer.text == f'{{"error":"{error}","content":"{content}","job_id":"{answer.json()["job_id"]}"}}\n'
+
+
+async def test_paging_behind_an_unknown_run_is_404(kit: Kit) -> None:
+    answer = await kit.get("/v1/api/runs?before=nope")
+    assert (answer.status_code, answer.json()["error"]) == (404, "run not found: nope")
 
 
 async def test_an_unknown_run_is_404(kit: Kit) -> None:

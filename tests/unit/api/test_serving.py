@@ -13,6 +13,7 @@ import anyio
 import httpx
 import pytest
 
+from api import app, serving
 from api.services import ApiOptions
 from api.serving import bind, tls_context
 from tests.unit.api.conftest import LIMIT, SECRET, Kit
@@ -96,9 +97,22 @@ async def test_a_client_that_never_ends_its_request_is_cut_off(kit: Kit) -> None
                 await slow.receive()
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
+def presented(port: int) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", port), timeout=LIMIT)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    return make_certificate(tmp_path / "first")
+
+
+@pytest.fixture
+def other_certificate(tmp_path: Path) -> tuple[Path, Path]:
+    return make_certificate(tmp_path / "second")
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    folder.mkdir()
     command = [
         "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
         "-days", "1", "-subj", "/CN=localhost",
@@ -106,6 +120,26 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     return folder / "cert.pem", folder / "key.pem"
+
+
+class TestImpatience:
+    @pytest.fixture(autouse=True)
+    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(app, "HEAD_DEADLINE", 0.2)
+
+    async def test_a_head_that_drips_in_is_cut_off(self, kit: Kit) -> None:
+        async with await anyio.connect_tcp("127.0.0.1", kit.ports.http) as slow:
+            await slow.send(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nX: ")
+            with anyio.fail_after(LIMIT), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                while True:
+                    await slow.send(b"x")
+                    with anyio.move_on_after(0.02):
+                        await slow.receive()
+
+    async def test_a_long_wait_is_not(self, kit: Kit) -> None:
+        kit.controller.outcome = None
+        answer = await kit.post("/v1/api/poll/run?timeout=1", json=ONE)
+        assert answer.status_code == 202
 
 
 class TestTls:
@@ -116,6 +150,20 @@ class TestTls:
     async def test_both_ports_speak_tls(self, kit: Kit) -> None:
         assert (await kit.get("/v1/health")).status_code == 200
         assert (await metrics_of(kit)).status_code == 200
+
+    async def test_a_renewed_certificate_is_taken_over(
+        self, kit: Kit, certificate: tuple[Path, Path], other_certificate: tuple[Path, Path]
+    ) -> None:
+        first = await anyio.to_thread.run_sync(presented, kit.ports.http)
+        for old, new in zip(certificate, other_certificate, strict=True):
+            old.write_bytes(new.read_bytes())
+        with anyio.fail_after(LIMIT):
+            while await anyio.to_thread.run_sync(presented, kit.ports.http) == first:
+                await anyio.lowlevel.checkpoint()
+
+    @pytest.fixture(autouse=True)
+    def often(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(serving, "CERTIFICATE_CHECK", 0.01)
 
     async def test_nothing_older_than_tls_1_2(self, options: ApiOptions) -> None:
         context = tls_context(options)
