@@ -59,6 +59,8 @@ _log = get_logger()
 
 HOUSEKEEPING = 300.0
 """Seconds between two rounds of pruning old runs."""
+OUTCOMES = 1.0
+"""Seconds that syncs get at the end for writing down outcomes."""
 EXIT_SETTINGS = 1
 
 
@@ -155,6 +157,7 @@ class Agent:
         self._jobs = Jobs(store, self._hub)
         self._projects = ProjectController(store=store, stacks=self._stacks, hub=self._hub)
         self._workspace = GitWorkspace(data, git_credentials(settings.git), git_options(settings.git))
+        self._sources: SourceController | None = None
         self._validate = target_validator(settings.source_url_rewrites)
 
     async def start(self, tasks: TaskGroup) -> None:
@@ -192,11 +195,19 @@ class Agent:
         sources.follow(followed)
 
     async def stop(self) -> None:
-        """Accept nothing more, and let what runs come to its end."""
+        """Accept nothing more, and let what is being carried out come to its end.
+
+        Syncs get a moment to write down the outcomes they were waiting for. One that still
+        waits for Git, or for a stack that nobody takes up any more, is repeated by the next
+        start: its intent stays open.
+        """
         self._api_scope.cancel()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._sources.drain)
+            tasks.start_soon(self._projects.drain)
             tasks.start_soon(self._stacks.drain)
+        if self._sources is not None:
+            with anyio.move_on_after(OUTCOMES):
+                await self._sources.drain()
 
     async def _followed(self) -> list[Source]:
         """The sources of the poll configuration, known to the store."""

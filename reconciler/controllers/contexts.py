@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
+from reconciler.controllers.supervise import supervise
 from reconciler.engine.client import Engine
 from reconciler.engine.endpoint import EngineEndpoint
 from reconciler.engine.errors import UnsupportedEndpoint
@@ -59,6 +61,7 @@ class Contexts:
         self._watch = watch
         self._slots = slots
         self._open: dict[str, DockerContext] = {}
+        self._opening: dict[str, anyio.Lock] = {}
         self._tasks: TaskGroup | None = None
         self.observed: dict[str, ObservedContext] = {}
         """The pictures by name, for the API; grows as contexts are opened."""
@@ -82,9 +85,12 @@ class Contexts:
             endpoint = self._resolve(name)
         except UnsupportedEndpoint as error:
             raise UnknownContext(str(error)) from error
-        observed = self.observed.setdefault(name, ObservedContext(name, self._watch))
-        opened: DockerContext = await self._tasks.start(self._serve, name, endpoint, observed)
-        return opened
+        async with self._opening.setdefault(name, anyio.Lock()):
+            context = self._open.get(name)
+            if context is None:
+                observed = self.observed.setdefault(name, ObservedContext(name, self._watch))
+                context = await self._tasks.start(self._serve, name, endpoint, observed)
+        return context
 
     async def _serve(
         self,
@@ -105,7 +111,15 @@ class Contexts:
             )
             self._open[name] = context
             task_status.started(context)
+
+            async def observe() -> None:
+                try:
+                    await observer.run()
+                finally:
+                    # What nobody feeds must not pass for the truth.
+                    observed.lost("the observer ended", datetime.now(UTC))
+
             try:
-                await observer.run()
+                await supervise(f"observer of {name}", observe)
             finally:
                 del self._open[name]

@@ -13,13 +13,14 @@ from reconciler.controllers.jobs import Jobs, TargetResult
 from reconciler.controllers.projects import ProjectController
 from reconciler.controllers.record import finished, utcnow
 from reconciler.controllers.sources import SourceController, supported
+from reconciler.controllers.supervise import unexpected
 from reconciler.log import get_logger
 from reconciler.sources.errors import SourceError
 from reconciler.sources.urls import parse_git_url
 from state.codec import source_spec_from_json
 from state.errors import StateError
 from state.model import Intent, IntentKind, Run, RunStatus, Source, SourceSpec, Trigger
-from state.store import Store
+from state.store import Store, source_id
 
 _log = get_logger()
 
@@ -39,13 +40,12 @@ class IntentController:
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Hand on what is open, then whatever comes."""
         with self._store.watch.subscribe(("intents",)) as bell:
-            await self._close_interrupted()
             started = False
             while True:
                 try:
-                    for intent in await self._store.open_intents():
-                        if intent.id not in self._taken:
-                            await self._take(intent)
+                    if not started:
+                        await self._close_interrupted()
+                    await self._take_all()
                 except StateError as error:
                     _log.error("the store cannot be used", error=str(error))
                     await anyio.sleep(RETRY_DELAY)
@@ -54,6 +54,27 @@ class IntentController:
                     started = True
                     task_status.started()
                 await bell.wait()
+
+    async def _take_all(self) -> None:
+        """Hand on what was not handed on yet. An intent counts as taken only when nothing
+        failed, so that a fault of the store is made up for."""
+        intents = await self._store.open_intents()
+        self._taken &= {intent.id for intent in intents}
+        for intent in intents:
+            if intent.id in self._taken:
+                continue
+            try:
+                await self._take(intent)
+            except StateError:
+                raise
+            except Exception as error:  # the edge of an intent: one that cannot be read holds up no other
+                await self._refuse(intent, unexpected(f"intent {intent.id}", error))
+            self._taken.add(intent.id)
+
+    async def _refuse(self, intent: Intent, message: str) -> None:
+        run = await self._store.get_run(intent.id) or _run_of(intent)
+        ended = finished(run, RunStatus.FAILED, message, error=message, content=message, code="Internal")
+        await self._store.finish(ended)
 
     async def _close_interrupted(self) -> None:
         """Runs of our own that a crash cut off: their work is found again by looking."""
@@ -66,18 +87,10 @@ class IntentController:
     async def _take(self, intent: Intent) -> None:
         run = await self._store.get_run(intent.id)
         if run is None:
-            trigger = {IntentKind.POLL: Trigger.POLL, IntentKind.WEBHOOK: Trigger.WEBHOOK}.get(intent.kind, Trigger.API)
-            run = Run(
-                job_id=intent.id,
-                trigger=trigger,
-                status=RunStatus.ACCEPTED,
-                created_at=intent.created_at,
-                updated_at=utcnow(),
-            )
+            run = _run_of(intent)
         elif run.status.finished:
             await self._store.finish(run)
             return
-        self._taken.add(intent.id)
         if intent.kind is IntentKind.POLL:
             await self._take_poll(intent, run)
         elif intent.kind is IntentKind.WEBHOOK:
@@ -87,7 +100,7 @@ class IntentController:
 
     async def _take_poll(self, intent: Intent, run: Run) -> None:
         specs = [source_spec_from_json(raw) for raw in intent.payload["targets"]]
-        self._jobs.add(run, intent.kind, len(specs))
+        self._jobs.add(run, intent.kind, map(source_id, specs))
         for spec in specs:
             source = await self._source(spec, "api", run.job_id)
             if source is not None:
@@ -96,7 +109,7 @@ class IntentController:
     async def _take_webhook(self, intent: Intent, run: Run) -> None:
         payload = intent.payload
         spec = source_spec_from_json(payload["target"])
-        self._jobs.add(run, intent.kind, 1)
+        self._jobs.add(run, intent.kind, [source_id(spec)])
         source = await self._source(spec, "webhook", run.job_id)
         if source is None:
             return
@@ -105,7 +118,7 @@ class IntentController:
             source,
             job_id=run.job_id,
             trigger=commit or "webhook",
-            filter_ref=str(payload.get("ref") or spec.reference),
+            pushed=str(payload.get("ref") or spec.reference),
             source_name=str(payload.get("full_name") or ""),
             source_url=str(payload.get("web_url") or ""),
         )
@@ -127,5 +140,17 @@ class IntentController:
         result = TargetResult(
             subject, ok=False, error="failed to clone repository", code="Unsupported", causes=((subject, error),)
         )
-        await self._jobs.result(job_id, result)
+        await self._jobs.result(job_id, source_id(spec), result)
         return None
+
+
+def _run_of(intent: Intent) -> Run:
+    """The run of an intent whose own got lost."""
+    trigger = {IntentKind.POLL: Trigger.POLL, IntentKind.WEBHOOK: Trigger.WEBHOOK}.get(intent.kind, Trigger.API)
+    return Run(
+        job_id=intent.id,
+        trigger=trigger,
+        status=RunStatus.ACCEPTED,
+        created_at=intent.created_at,
+        updated_at=utcnow(),
+    )

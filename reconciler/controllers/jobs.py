@@ -6,7 +6,7 @@ work. A `Job` collects the results of its targets and ends its run when the last
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.controllers.record import finished, utcnow
@@ -28,6 +28,8 @@ class TargetResult:
     code: str = ""
     revision: str = ""
     skipped: bool = False
+    synced: bool = False
+    """The revision was read; whatever failed then is the stacks' own affair."""
     stacks: tuple[StackOutcome, ...] = ()
     warnings: tuple[str, ...] = ()
     leader: str = ""
@@ -41,8 +43,9 @@ class Job:
     run: Run
     kind: IntentKind | None
     """None: a poll of our own."""
-    targets: int
-    results: list[TargetResult] = field(default_factory=list)
+    targets: frozenset[str]
+    results: dict[str, TargetResult] = field(default_factory=dict)
+    """By target, so that telling a result again after a fault of the store counts once."""
 
 
 class Jobs:
@@ -53,9 +56,10 @@ class Jobs:
         self._hub = hub
         self._jobs: dict[str, Job] = {}
 
-    def add(self, run: Run, kind: IntentKind | None, targets: int) -> None:
-        """A run begins to wait for `targets` results."""
-        self._jobs[run.job_id] = Job(run, kind, targets)
+    def add(self, run: Run, kind: IntentKind | None, targets: Iterable[str]) -> None:
+        """A run begins to wait for a result of each target (the id of its source)."""
+        if run.job_id not in self._jobs:
+            self._jobs[run.job_id] = Job(run, kind, frozenset(targets))
 
     def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
@@ -70,13 +74,13 @@ class Jobs:
                 await self._store.put_run(job.run)
                 self._hub.publish(job_id, "status", {"status": "running"})
 
-    async def result(self, job_id: str, result: TargetResult) -> None:
+    async def result(self, job_id: str, target: str, result: TargetResult) -> None:
         """A target of a run has ended; the last one ends the run."""
         job = self._jobs.get(job_id)
         if job is None:
             return
-        job.results.append(result)
-        if len(job.results) < job.targets:
+        job.results[target] = result
+        if not job.targets <= job.results.keys():
             return
         run = conclude(job)
         await self._store.finish(run)
@@ -86,7 +90,7 @@ class Jobs:
 
 def conclude(job: Job) -> Run:
     """The end of a run, with Doco-CD's words."""
-    results = job.results
+    results = list(job.results.values())
     failed = [result for result in results if not result.ok]
     leaders = {result.leader for result in results if result.leader and result.leader != job.run.job_id}
     revision = job.run.revision
@@ -103,7 +107,7 @@ def conclude(job: Job) -> Run:
     if job.kind is IntentKind.POLL:
         if not failed:
             return finished(common, RunStatus.SUCCEEDED, "poll jobs complete")
-        error = f"{len(failed)}/{job.targets} poll jobs failed"
+        error = f"{len(failed)}/{len(job.targets)} poll jobs failed"
         return finished(
             common,
             RunStatus.FAILED,

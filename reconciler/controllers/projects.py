@@ -11,7 +11,7 @@ Commands for one project are carried out one after the other, in the order they 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from reconciler.controllers.contexts import UnknownContext
 from reconciler.controllers.record import RunRecorder, finished, utcnow
 from reconciler.controllers.stacks import StackController
+from reconciler.controllers.supervise import unexpected
 from reconciler.engine.errors import EngineError, EngineUnreachable
 from reconciler.engine.snapshot import observe_project
 from reconciler.log import get_logger
@@ -39,6 +40,7 @@ from state.model import (
     Stack,
     StackKey,
 )
+from state.observed import ObservedProject
 from state.store import Store
 
 _log = get_logger()
@@ -61,6 +63,8 @@ class _Command:
     run: Run
     key: StackKey
     payload: JsonObject
+    progress: dict[str, Any]
+    """What was done already: kept here while this process retries, and in the store over a crash."""
 
     @property
     def timeout(self) -> float:
@@ -76,6 +80,9 @@ class ProjectController:
         self._hub = hub
         self._queues: dict[StackKey, list[_Command]] = {}
         self._tasks: TaskGroup | None = None
+        self._acting = 0
+        self._idle = anyio.Event()
+        self._draining = False
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve for ever."""
@@ -87,7 +94,7 @@ class ProjectController:
     def accept(self, intent: Intent, run: Run) -> None:
         """Take up an intent; commands of one project follow each other."""
         key = StackKey(str(intent.payload.get("context") or DEFAULT_CONTEXT), str(intent.payload["name"]))
-        command = _Command(intent, run, key, intent.payload)
+        command = _Command(intent, run, key, intent.payload, dict(intent.progress))
         if key in self._queues:
             self._queues[key].append(command)
             return
@@ -96,9 +103,17 @@ class ProjectController:
             raise RuntimeError("project controller is not running")
         self._tasks.start_soon(self._work, key, name=f"project {key}")
 
+    async def drain(self) -> None:
+        """Begin no further command; return when the restarts and removals under way have ended."""
+        self._draining = True
+        while self._acting:
+            await self._idle.wait()
+
     async def _work(self, key: StackKey) -> None:
         queue = self._queues[key]
         while queue:
+            if self._draining:
+                await anyio.sleep_forever()
             await self._carry_out(queue[0])
             queue.pop(0)
         del self._queues[key]
@@ -106,6 +121,7 @@ class ProjectController:
     async def _carry_out(self, command: _Command) -> None:
         """One command, until it has an outcome; an Engine or store that is away is waited for."""
         run = replace(command.run, status=RunStatus.RUNNING, started_at=utcnow(), updated_at=utcnow())
+        said = ""
         while True:
             try:
                 await self._store.put_run(run)
@@ -125,8 +141,15 @@ class ProjectController:
                 )
                 return
             except (EngineUnreachable, StateError) as error:
-                _log.warning("command waits", job_id=run.job_id, stack=command.key.name, error=str(error))
+                if str(error) != said:
+                    said = str(error)
+                    _log.warning("command waits", job_id=run.job_id, stack=command.key.name, error=said)
                 await anyio.sleep(RETRY_DELAY)
+            except Exception as error:  # the edge of a command: a fault of ours must not take the others along
+                message = unexpected(f"command {run.job_id}", error)
+                ended = finished(run, RunStatus.FAILED, message, error=message, content=message, code="Internal")
+                await self._finish(ended)
+                return
 
     async def _finish(self, run: Run) -> None:
         while True:
@@ -183,17 +206,29 @@ class ProjectController:
             raise _Refused("ActionFailed", outcome.message)
 
     async def _restart(self, command: _Command, stack: Stack | None) -> None:
-        """Restart what runs, once each; a stopped stack is started (the override ends)."""
+        """Restart what runs, once each; a stopped stack is started (the override ends).
+
+        Since when each container runs is noted before the first of them is touched. When the
+        command is taken up again, those that run since another moment had their restart, or are
+        new: they are left alone.
+        """
         if stack is not None and (stack.overrides.stopped or stack.overrides.removed):
             await self._override(command, stack, replace(stack.overrides, stopped=False, removed=None))
             return
-        done: list[str] = [str(item) for item in command.intent.progress.get("restarted", ())]
-        await self._execute(
-            command,
-            lambda seen: plan_restart(command.key, seen, timeout=command.timeout),
-            skip=frozenset(done),
-            note=done,
-        )
+        before: dict[str, str] | None = command.progress.get("before")
+
+        async def decide(seen: ObservedProject) -> Plan:
+            nonlocal before
+            plan_ = plan_restart(command.key, seen, timeout=command.timeout)
+            if before is None:
+                before = {container.id: str(container.started_at) for container in seen.containers}
+                command.progress["before"] = before
+                await self._store.note_progress(command.intent.id, command.progress)
+                return plan_
+            fresh = frozenset(c.id for c in seen.containers if before.get(c.id) != str(c.started_at))
+            return _without(plan_, fresh)
+
+        await self._execute(command, decide)
         if stack is not None:
             self._stacks.wake(stack.key, now=True)
 
@@ -201,41 +236,43 @@ class ProjectController:
         """Act on a project that nobody here manages."""
         key, timeout = command.key, command.timeout
         kind = command.intent.kind
-        if kind is IntentKind.PROJECT_START:
-            await self._execute(command, lambda seen: plan_start(key, seen, timeout=timeout))
-        elif kind is IntentKind.PROJECT_STOP:
-            await self._execute(command, lambda seen: plan_stop(key, seen, timeout=timeout))
-        else:
-            volumes = bool(command.payload.get("volumes", True))
-            images: bool | str = True if command.payload.get("images", True) else "local"
-            await self._execute(
-                command,
-                lambda seen: plan_down(key, seen, project=None, volumes=volumes, images=images, timeout=timeout),
-            )
 
-    async def _execute(
-        self, command: _Command, decide: Any, *, skip: frozenset[str] = frozenset(), note: list[str] | None = None
-    ) -> None:
+        async def decide(seen: ObservedProject) -> Plan:
+            if kind is IntentKind.PROJECT_START:
+                return plan_start(key, seen, timeout=timeout)
+            if kind is IntentKind.PROJECT_STOP:
+                return plan_stop(key, seen, timeout=timeout)
+            images: bool | str = True if command.payload.get("images", True) else "local"
+            volumes = bool(command.payload.get("volumes", True))
+            return plan_down(key, seen, project=None, volumes=volumes, images=images, timeout=timeout)
+
+        await self._execute(command, decide)
+
+    async def _execute(self, command: _Command, decide: Callable[[ObservedProject], Awaitable[Plan]]) -> None:
         try:
             async with self._stacks.exclusive(command.key) as context:
                 seen = await observe_project(context.engine, context.observed, command.key.name)
-                plan_: Plan = decide(seen)
-                if skip:
-                    plan_ = _without(plan_, skip)
+                plan_ = await decide(seen)
                 if plan_.empty:
                     return
-                recorder = _NotingRecorder(
+                recorder = RunRecorder(
                     store=self._store,
                     hub=self._hub,
                     job_id=command.run.job_id,
                     stack=command.key.name,
                     context=command.key.context,
                     fields={"trigger": "api"},
-                    note=note,
                 )
                 await recorder.plan(plan_)
-                result = await context.executor.execute(plan_, None, recorder)
-                await recorder.flush()
+                self._acting += 1
+                try:
+                    result = await context.executor.execute(plan_, None, recorder)
+                    await recorder.flush()
+                finally:
+                    self._acting -= 1
+                    if not self._acting:
+                        self._idle.set()
+                        self._idle = anyio.Event()
         except UnknownContext as error:
             raise _Refused("UnknownContext", str(error)) from error
         except PlanError as error:
@@ -246,19 +283,6 @@ class ProjectController:
             raise _Refused("EngineRefused", str(error)) from error
         if not result.ok:
             raise _Refused(result.code or "ActionFailed", result.message)
-
-
-@dataclass
-class _NotingRecorder(RunRecorder):
-    """Notes restarted containers in the intent, so that a crash does not restart them twice."""
-
-    note: list[str] | None = None
-
-    async def finished(self, action: Action, error: str | None) -> None:
-        await super().finished(action, error)
-        if self.note is not None and not error and action.kind.value == "restart-container":
-            self.note.append(str(action.params.get("container", action.target)))
-            await self.store.note_progress(self.job_id, {"restarted": list(self.note)})
 
 
 def _without(plan_: Plan, containers: frozenset[str]) -> Plan:

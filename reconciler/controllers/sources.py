@@ -28,13 +28,14 @@ from reconciler.controllers.jobs import Jobs, TargetResult
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import finished, new_run, utcnow
 from reconciler.controllers.stacks import StackController
+from reconciler.controllers.supervise import supervise, unexpected
 from reconciler.deployments.config import DeployConfig
 from reconciler.deployments.errors import DeployConfigError
 from reconciler.deployments.hostpaths import HostPaths
 from reconciler.deployments.loading import Expanded, RequestedDeployments
 from reconciler.deployments.render import RenderContext, Rendered, RenderError, render
 from reconciler.log import get_logger
-from reconciler.sources.errors import SourceError
+from reconciler.sources.errors import RevisionGone, SourceError
 from state.errors import StateError
 from state.events import EventHub
 from state.metrics import Metrics
@@ -57,6 +58,8 @@ _log = get_logger()
 
 CHECKED_EVERY = 60.0
 """Seconds between two writes of `last_checked` of a source that does not move."""
+FIRST_RETRY = 5.0
+"""Seconds after which a source that failed is looked at again; doubled each time, up to its interval."""
 LOCAL_RESYNC = 24 * 3600.0
 """Seconds between polls of a local source whose interval is 0."""
 
@@ -89,6 +92,50 @@ class SourceAccess:
     """A URL without its credentials."""
 
 
+class _Rhythm:
+    """When a poll loop looks next: after its interval, sooner after a failure, or when told."""
+
+    def __init__(self) -> None:
+        self._bell = anyio.Event()
+        self._ended: bool | None = None
+        self._rung = False
+        self._failures = 0
+
+    def begin(self) -> None:
+        self._ended = None
+        self._rung = False
+
+    def ring(self) -> None:
+        """Look now."""
+        self._rung = True
+        self._bell.set()
+
+    def ended(self, ok: bool) -> None:
+        """A look has ended, well or not."""
+        self._ended = ok
+        self._failures = 0 if ok else self._failures + 1
+        self._bell.set()
+
+    async def next(self, interval: float, *, once: bool) -> bool:
+        """Wait until it is time for another look; False: there will be none."""
+        begun = anyio.current_time()
+        while True:
+            pause = FIRST_RETRY * 2.0 ** min(self._failures - 1, 10)
+            if self._ended and once:
+                return False
+            if self._ended is False:
+                due: float = begun + (pause if once else min(interval, pause))
+            else:
+                due = float("inf") if once else begun + interval
+            if self._rung or due <= anyio.current_time():
+                return True
+            if self._bell.is_set():
+                self._bell = anyio.Event()
+                continue
+            with anyio.move_on_at(due):
+                await self._bell.wait()
+
+
 @dataclass
 class _Pending:
     """Somebody, or a poll loop, wants a source looked at."""
@@ -98,10 +145,29 @@ class _Pending:
     explicit: bool = False
     trigger: str = "poll"
     """Value of the label `cd.doco.deployment.trigger`."""
-    filter_ref: str | None = None
-    """The pushed reference that `webhook_filter`s are matched against; None: not a webhook."""
+    asked: bool = False
+    """A person asked for this source by a poll call; that also ends the override *removed*."""
+    pushed: set[str] = field(default_factory=set)
+    """References that webhooks spoke of; `webhook_filter`s are matched against them."""
+    unfiltered: bool = False
+    """Somebody else than a webhook wants it: filters do not count."""
     source_name: str = ""
     source_url: str = ""
+
+    def accepts(self, config: DeployConfig) -> bool:
+        return self.unfiltered or any(config.accepts(ref) for ref in self.pushed)
+
+    def join(self, other: _Pending) -> None:
+        """Serve what `other` was for, too."""
+        self.jobs += [job for job in other.jobs if job not in self.jobs]
+        if other.explicit and not (self.explicit and self.asked):
+            self.trigger = other.trigger
+        self.explicit |= other.explicit
+        self.asked |= other.asked
+        self.pushed |= other.pushed
+        self.unfiltered |= other.unfiltered
+        self.source_name = other.source_name or self.source_name
+        self.source_url = other.source_url or self.source_url
 
 
 @dataclass
@@ -117,6 +183,8 @@ class _Rendering:
     wanted: set[StackKey] = field(default_factory=set)
     """All stacks the revision speaks of, also those that could not be rendered."""
     complete: bool = True
+    filtered: bool = False
+    """A webhook's reference did not match some documents: they were not looked at."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +224,7 @@ class SourceController:
         self._synced: dict[str, tuple[tuple[str, str], ...]] = {}
         self._failures: dict[str, int] = {}
         self._checked: dict[str, datetime] = {}
-        self._bells: dict[str, anyio.Event] = {}
+        self._rhythms: dict[str, _Rhythm] = {}
         self._tasks: TaskGroup | None = None
 
     # --- for the neighbours ---------------------------------------------------------------
@@ -182,23 +250,30 @@ class SourceController:
         job_id: str = "",
         explicit: bool = True,
         trigger: str = "poll",
-        filter_ref: str | None = None,
+        pushed: str = "",
         source_name: str = "",
         source_url: str = "",
     ) -> None:
-        """Look at a source; the outcome goes to the job. Joins a sync that still waits."""
+        """Look at a source; the outcome goes to the job. Joins a sync that still waits.
+
+        `pushed`: the reference that a webhook spoke of; empty when it is no webhook.
+        """
+        wanted = _Pending(
+            source,
+            jobs=[job_id] if job_id else [],
+            explicit=explicit,
+            trigger=trigger,
+            asked=explicit and not pushed,
+            pushed={pushed} if pushed else set(),
+            unfiltered=not pushed,
+            source_name=source_name,
+            source_url=source_url,
+        )
         waiting = self._pending.setdefault(source.repository, {})
-        pending = waiting.get(source.id)
-        if pending is None:
-            pending = waiting[source.id] = _Pending(source)
-        if job_id:
-            pending.jobs.append(job_id)
-        if explicit:
-            pending.explicit = True
-            pending.trigger = trigger
-            pending.filter_ref = filter_ref
-            pending.source_name = source_name or pending.source_name
-            pending.source_url = source_url or pending.source_url
+        if source.id in waiting:
+            waiting[source.id].join(wanted)
+        else:
+            waiting[source.id] = wanted
         self._queue.add(source.repository, now=explicit)
 
     async def drain(self) -> None:
@@ -212,25 +287,19 @@ class SourceController:
         if spec.interval <= 0 and not spec.run_once and not local:
             _log.info("polling job disabled by config", repository=source.repository)
             return
-        bell = self._bells[source.id] = anyio.Event()
+        rhythm = self._rhythms[source.id] = _Rhythm()
         if local and spec.watch and not spec.run_once:
-            tasks.start_soon(self._access.watch, spec, lambda: self._ring(source.id), name=f"watch {source.repository}")
-        while True:
-            self.request(source, explicit=False)
-            if spec.run_once:
-                return
-            interval = spec.interval if spec.interval > 0 else LOCAL_RESYNC
-            failures = self._failures.get(source.id, 0)
-            if failures:
-                interval = min(interval, 5.0 * 2.0 ** min(failures - 1, 10))
-            with anyio.move_on_after(interval * random.uniform(0.95, 1.05)):  # noqa: S311 - jitter, no secret
-                await bell.wait()
-            bell = self._bells[source.id] = anyio.Event()
 
-    def _ring(self, source_id: str) -> None:
-        bell = self._bells.get(source_id)
-        if bell is not None:
-            bell.set()
+            async def watch() -> None:
+                await self._access.watch(spec, rhythm.ring)
+
+            tasks.start_soon(supervise, f"watch of {source.repository}", watch, name=f"watch {source.repository}")
+        while True:
+            rhythm.begin()
+            self.request(source, explicit=False)
+            interval = spec.interval if spec.interval > 0 else LOCAL_RESYNC
+            if not await rhythm.next(interval * random.uniform(0.95, 1.05), once=spec.run_once):  # noqa: S311 - jitter
+                return
 
     async def _dispatch(self, tasks: TaskGroup) -> None:
         while True:
@@ -243,7 +312,8 @@ class SourceController:
             async with anyio.create_task_group() as tasks:
                 for item in pending.values():
                     tasks.start_soon(self._sync_and_tell, item)
-            self._queue.forget(repository)
+            if repository not in self._pending:
+                self._queue.forget(repository)
         finally:
             self._queue.done(repository)
 
@@ -253,19 +323,23 @@ class SourceController:
         try:
             await self._jobs.start(pending.jobs)
             result = await self._sync(pending)
+            self._failures[source.id] = 0 if result.ok else self._failures.get(source.id, 0) + 1
+            for job_id in pending.jobs:
+                await self._jobs.result(job_id, source.id, result)
         except StateError as error:
-            _log.error("the store cannot be used", repository=source.repository, error=str(error))
             # Nothing accepted is lost: the same jobs are served as soon as the store is back.
             waiting = self._pending.setdefault(source.repository, {})
-            again = waiting.setdefault(source.id, pending)
-            if again is not pending:
-                again.jobs[:0] = pending.jobs
-                again.explicit |= pending.explicit
-            self._queue.retry(source.repository)
+            if source.id in waiting:
+                pending.join(waiting[source.id])
+            waiting[source.id] = pending
+            delay = self._queue.retry(source.repository)
+            _log.error(
+                "the store cannot be used", repository=source.repository, error=str(error), retry_in=round(delay, 1)
+            )
             return
-        self._failures[source.id] = 0 if result.ok else self._failures.get(source.id, 0) + 1
-        for job_id in pending.jobs:
-            await self._jobs.result(job_id, result)
+        rhythm = self._rhythms.get(source.id)
+        if rhythm is not None:
+            rhythm.ended(result.ok or result.synced)
         self._count(pending, anyio.current_time() - started, result)
 
     def _count(self, pending: _Pending, seconds: float, result: TargetResult) -> None:
@@ -273,7 +347,7 @@ class SourceController:
         counted.queue_depth.labels("sources").set(len(self._queue))
         if result.ok:
             counted.source_last_success.labels(source.repository, source.spec.reference).set_to_current_time()
-        if pending.filter_ref is not None:
+        if pending.pushed:
             name = pending.source_name or source.repository
             if result.ok:
                 counted.webhook_requests.labels(name).inc()
@@ -305,7 +379,12 @@ class SourceController:
                 await self._store.put_run(own)
                 leader = own.job_id
                 log = log.bind(job_id=leader)
-            result = await self._apply(pending, leader, heads[0][1], log)
+            try:
+                result = await self._apply(pending, leader, heads[0][1], log)
+            except RevisionGone:
+                # A force push came in between: what it put in place is what is wanted.
+                heads = await self._heads(source)
+                result = await self._apply(pending, leader, heads[0][1], log)
         except SourceError as error:
             result = TargetResult(
                 source.repository,
@@ -326,6 +405,18 @@ class SourceController:
                 causes=tuple((source.repository, line) for line in str(error).splitlines()),
             )
             await self._source_condition(source, False, "InvalidConfiguration", str(error), log)
+        except StateError:
+            raise
+        except Exception as error:  # the edge of a sync: a fault of ours must not take the others along
+            message = unexpected(f"sync of {source.repository}", error)
+            result = TargetResult(
+                source.repository,
+                ok=False,
+                error="failed to sync repository",
+                code="Internal",
+                causes=((source.repository, message),),
+            )
+            await self._source_condition(source, False, "Internal", message, log)
         if own is not None:
             await self._end_own(own, result)
         return replace(result, leader=leader)
@@ -350,13 +441,15 @@ class SourceController:
         before = {stack.key: stack for stack in await self._store.list_stacks(desired=False)}
         work = _Rendering(trees={"": tree}, heads=[("", commit)], warnings=list(requested.warnings))
         for config in requested.configs:
-            if pending.filter_ref is None or config.accepts(pending.filter_ref):
+            if pending.accepts(config):
                 await self._render_document(pending, config, requested.file, before, work, log)
+            else:
+                work.filtered = True
 
         stacks = await self._store.apply_stacks(
             source.id, commit, [self._stack(source, tree_, one, pending, before) for tree_, one in work.rendered]
         )
-        if pending.explicit:
+        if pending.asked:
             stacks = [await self._end_removal(stack) for stack in stacks]
         going = await self._going(source, work, before)
         await self._conclude_rendering(source, work, commit, log)
@@ -382,6 +475,7 @@ class SourceController:
             revision=f"{spec.reference} ({commit})",
             stacks=tuple(outcomes),
             warnings=tuple(work.warnings),
+            synced=True,
         )
 
     async def _render_document(
@@ -440,7 +534,11 @@ class SourceController:
 
     async def _conclude_rendering(self, source: Source, work: _Rendering, commit: str, log: Any) -> None:
         """Say how the revision could be read; the same revision is not read again for its faults."""
-        self._synced[source.id] = tuple(work.heads)
+        if work.filtered:
+            # The next poll has the rest to look at.
+            self._synced.pop(source.id, None)
+        else:
+            self._synced[source.id] = tuple(work.heads)
         if work.failed:
             message = "; ".join(f"{outcome.stack}: {outcome.message}" for outcome in work.failed)
             await self._source_condition(source, False, "RenderFailed", message, log)
@@ -531,6 +629,7 @@ class SourceController:
             discovery = stack.config.get("auto_discovery") or {}
             if (
                 work.complete
+                and not work.filtered
                 and stack.source_id == source.id
                 and key not in work.wanted
                 and discovery.get("enabled")

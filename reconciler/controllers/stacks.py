@@ -22,18 +22,19 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from reconciler.controllers.conditions import same, with_condition, without
+from reconciler.controllers.conditions import find, same, with_condition, without
 from reconciler.controllers.contexts import Contexts, DockerContext, UnknownContext
-from reconciler.controllers.fights import ROUNDS, FightWatch
+from reconciler.controllers.fights import FightWatch
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import RunRecorder, finished, new_run, utcnow
+from reconciler.controllers.supervise import supervise, unexpected
+from reconciler.controllers.verdicts import FIGHTING, judge, removal_of, summary, with_grace
 from reconciler.deployments.desired import desired_of, force_requested
-from reconciler.engine.errors import EngineError, EngineUnreachable
+from reconciler.engine.errors import EngineError, EngineUnreachable, first_error
 from reconciler.engine.execute import ExecutionResult
 from reconciler.engine.snapshot import cached_project, observe_project
 from reconciler.log import get_logger
 from reconciler.planner import (
-    ActionKind,
     DesiredStack,
     Plan,
     PlanError,
@@ -49,7 +50,6 @@ from state.metrics import Metrics
 from state.model import (
     Condition,
     ConditionType,
-    JsonObject,
     RunStatus,
     Stack,
     StackKey,
@@ -66,6 +66,10 @@ MAX_ROUNDS = 8
 """Plans of one reconcile: images, then containers, then what an interrupted earlier attempt
 left; more means that acting does not bring us nearer."""
 
+WAIT_DELAY = 15.0
+"""Seconds after which a stack that waits for its Engine is looked at without being told."""
+HEALTH_DELAY = 60.0
+"""Seconds after which a stack whose health failed is looked at without an event."""
 PROGRESS_DELAY = 15.0
 """Seconds after which a stack whose health is still developing is looked at without an event."""
 
@@ -87,6 +91,18 @@ class _Wait(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class _Later(Exception):
+    """It is not time yet to act; nothing is wrong that was not said before."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__(f"not before {delay:g} s")
+        self.delay = delay
+
+
+class _Interrupted(Exception):
+    """Waiting for health gave way to somebody who has something to do with the stack."""
 
 
 class _Failed(Exception):
@@ -120,17 +136,20 @@ class StackController:
         self._locks: dict[StackKey, anyio.Lock] = {}
         self._known: set[StackKey] = set()
         self._fights = FightWatch()
+        self._interrupts: dict[StackKey, anyio.Event] = {}
+        """Stacks whose health is awaited right now."""
+        self._wanted: dict[StackKey, int] = {}
+        """How many wait to hold a stack still."""
+        self._stopping = False
 
     # --- for the neighbours -------------------------------------------------------------
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Reconcile for ever."""
-        for stack in await self._store.list_stacks(desired=False):
-            self._known.add(stack.key)
         watch = self._store.watch
         with watch.listen(("observed",), self._on_observed), watch.listen(("connection",), self._on_connection):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._dispatch, tasks)
-                tasks.start_soon(self._resync_all)
+                tasks.start_soon(supervise, "resync of stacks", self._resync_all)
                 task_status.started()
 
     def wake(self, key: StackKey, *, now: bool = False) -> None:
@@ -147,6 +166,7 @@ class StackController:
         request = _Request(job_id=job_id, explicit=explicit, stop_timeout=stop_timeout)
         self._requests.setdefault(key, []).append(request)
         self.wake(key, now=True)
+        self._interrupt(key)
         try:
             await request.done.wait()
         finally:
@@ -159,12 +179,23 @@ class StackController:
     @asynccontextmanager
     async def exclusive(self, key: StackKey) -> AsyncIterator[DockerContext]:
         """Hold a stack still while something else acts on its containers."""
-        async with self._locks.setdefault(key, anyio.Lock()):
-            context = await self._contexts.get(key.context)
-            yield context
+        self._wanted[key] = self._wanted.get(key, 0) + 1
+        self._interrupt(key)
+        try:
+            async with self._locks.setdefault(key, anyio.Lock()):
+                context = await self._contexts.get(key.context)
+                yield context
+        finally:
+            self._wanted[key] -= 1
+            if not self._wanted[key]:
+                del self._wanted[key]
 
     async def drain(self) -> None:
-        """Take up nothing new and return when what runs has ended."""
+        """Take up nothing new and return when what is being carried out has ended; who waits
+        for the health of a stack is left to the next start."""
+        self._stopping = True
+        for key in list(self._interrupts):
+            self._interrupt(key)
         await self._queue.drain()
 
     @property
@@ -207,8 +238,18 @@ class StackController:
             self._answer(requests, outcome or StackOutcome(stack=key.name, context=key.context))
         except _Wait as wait:
             result = "waiting"
+            self._requests.setdefault(key, [])[:0] = requests
+            # What it waits for rings; should that get lost, time does.
+            self._queue.add_after(key, WAIT_DELAY)
             await self._note_waiting(key, wait)
-            self._requests.setdefault(key, []).extend(requests)
+        except _Interrupted:
+            result = "interrupted"
+            self._requests.setdefault(key, [])[:0] = requests
+            self._queue.add(key)
+        except _Later as later:
+            result = "waiting"
+            self._queue.add_after(key, later.delay)
+            self._answer(requests, StackOutcome(stack=key.name, context=key.context))
         except _Failed as failure:
             result = "failed"
             message = str(failure)
@@ -230,9 +271,16 @@ class StackController:
                 StackOutcome(stack=key.name, context=key.context, status=RunStatus.FAILED, message=message),
             )
         except StateError as error:
-            self._requests.setdefault(key, []).extend(requests)
+            self._requests.setdefault(key, [])[:0] = requests
             delay = self._queue.retry(key)
             _log.error("the store cannot be used", stack=key.name, error=str(error), retry_in=round(delay, 1))
+        except Exception as error:  # the edge of a stack: a fault of ours must not take the others along
+            delay = self._queue.retry(key)
+            message = unexpected(f"stack {key}", error)
+            self._answer(
+                requests,
+                StackOutcome(stack=key.name, context=key.context, status=RunStatus.FAILED, message=message),
+            )
         finally:
             self._queue.done(key)
             self._metrics.queue_depth.labels("stacks").set(len(self._queue))
@@ -295,7 +343,7 @@ class StackController:
         if not going:
             return plan(desired, seen)
         removal = stack.overrides.removed
-        volumes, images = (removal.volumes, removal.images) if removal else _removal_of(stack.config)
+        volumes, images = (removal.volumes, removal.images) if removal else removal_of(stack.config)
         return plan_down(
             stack.key,
             seen,
@@ -320,14 +368,11 @@ class StackController:
         try:
             for round_ in range(MAX_ROUNDS):
                 seen = await observe_project(context.engine, context.observed, desired)
-                plan_ = _with_grace(self._next_plan(stack, desired, seen, going), requests)
+                plan_ = with_grace(self._next_plan(stack, desired, seen, going), _grace(requests))
                 if plan_.empty:
                     break
-                rounds = (
-                    self._fights.round(stack.key, stack.generation, plan_, anyio.current_time()) if not round_ else 0
-                )
-                if rounds > ROUNDS and not requests and not acted:
-                    raise await self._fight(stack, plan_, rounds)
+                if not round_:
+                    await self._fight(stack, plan_, asked=bool(requests))
                 if recorder is None:
                     recorder, own_run = await self._begin(stack, requests)
                 await recorder.plan(plan_)
@@ -335,12 +380,12 @@ class StackController:
                     _log.info(
                         "deploying stack",
                         **self._fields(stack, recorder.job_id, recorder.fields),
-                        reason=_summary(plan_),
+                        reason=summary(plan_),
                         actions=len(plan_.actions),
                     )
                     await self._set_conditions(
                         stack,
-                        with_condition(stack.conditions, ConditionType.RECONCILING, True, "Acting", _summary(plan_)),
+                        with_condition(stack.conditions, ConditionType.RECONCILING, True, "Acting", summary(plan_)),
                     )
                 acted = True
                 async with context.slots:
@@ -352,25 +397,56 @@ class StackController:
             else:
                 assert plan_ is not None
                 raise await self._fail(
-                    stack, "NotConverging", f"after {MAX_ROUNDS} rounds there is still to do: {_summary(plan_)}"
+                    stack, "NotConverging", f"after {MAX_ROUNDS} rounds there is still to do: {summary(plan_)}"
                 )
             if not going and (acted or requests or stack.observed_generation < stack.generation):
-                ready = await context.executor.wait_ready(desired, desired.policy.timeout)
+                ready = await self._health(context, desired)
                 if ready.state is ReadyState.FAILED:
-                    raise await self._fail(stack, ready.code, ready.message, desired_plan=plan_)
+                    # Nothing is left to do, so there is nothing to back off from: events go on
+                    # to tell how it is.
+                    raise await self._fail(stack, ready.code, ready.message, delay=HEALTH_DELAY)
             seen = await observe_project(context.engine, context.observed, desired)
             outcome = await self._conclude(stack, desired, seen, going, blocked=plan_)
             if own_run is not None and recorder is not None:
                 await self._end(recorder, own_run, RunStatus.SUCCEEDED, "stack is as desired")
             return outcome
-        except _Failed as failure:
+        except _Interrupted:
             if own_run is not None and recorder is not None:
-                await self._end(recorder, own_run, RunStatus.FAILED, str(failure))
+                await self._end(recorder, own_run, RunStatus.SUCCEEDED, "carried out; its health is not known yet")
             raise
-        except (EngineError, PlanError) as error:
+        except (EngineError, PlanError, _Failed) as error:
             if own_run is not None and recorder is not None:
                 await self._end(recorder, own_run, RunStatus.FAILED, str(error))
             raise
+
+    async def _health(self, context: DockerContext, desired: DesiredStack) -> Readiness:
+        """Wait until the stack is ready or has failed. Raises `_Interrupted` when somebody wants
+        the stack meanwhile: health may take minutes, and nobody shall wait for it to press stop."""
+        interrupt = self._interrupts[desired.key] = anyio.Event()
+        found: Readiness | None = None
+
+        async def wait(scope: anyio.CancelScope) -> None:
+            nonlocal found
+            found = await context.executor.wait_ready(desired, desired.policy.timeout)
+            scope.cancel()
+
+        try:
+            with first_error():
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(wait, tasks.cancel_scope)
+                    if not self._stopping and not self._wanted.get(desired.key):
+                        await interrupt.wait()
+                    tasks.cancel_scope.cancel()
+        finally:
+            del self._interrupts[desired.key]
+        if found is None:
+            raise _Interrupted
+        return found
+
+    def _interrupt(self, key: StackKey) -> None:
+        interrupt = self._interrupts.get(key)
+        if interrupt is not None:
+            interrupt.set()
 
     async def _after_execution(
         self, stack: Stack, desired: DesiredStack, plan_: Plan, result: ExecutionResult
@@ -436,7 +512,10 @@ class StackController:
             _log.info("stack removed", **self._fields(stack))
             return StackOutcome(stack=stack.key.name, context=stack.key.context, message="removed")
         ready = None if going else readiness(desired, seen, now=utcnow())
-        conditions = _judge(stack, ready, blocked)
+        calm_in = self._fights.calm_in(stack.key, anyio.current_time())
+        if calm_in:
+            self._queue.add_after(stack.key, calm_in + 0.1)
+        conditions = judge(stack, ready, blocked, fought_over=calm_in > 0)
         await self._set_conditions(
             stack,
             conditions,
@@ -450,27 +529,30 @@ class StackController:
             return replace(outcome, status=RunStatus.FAILED, message=ready.message)
         return None
 
-    async def _fail(self, stack: Stack, reason: str, message: str, *, desired_plan: Plan | None = None) -> _Failed:
+    async def _fail(self, stack: Stack, reason: str, message: str, *, delay: float | None = None) -> _Failed:
         """Write the conditions of a failure and return the exception to raise."""
         current = await self._store.get_stack(stack.key) or stack
         conditions = with_condition(current.conditions, ConditionType.READY, False, reason, message)
         conditions = with_condition(conditions, ConditionType.DEGRADED, True, reason, message)
         conditions = without(conditions, ConditionType.RECONCILING)
         await self._set_conditions(current, conditions, observed_generation=stack.generation)
-        return _Failed(reason, message)
+        return _Failed(reason, message, delay=delay)
 
-    async def _fight(self, stack: Stack, plan_: Plan, rounds: int) -> _Failed:
-        message = f"the same repair {rounds} times in a row: {_summary(plan_)}"
-        current = await self._store.get_stack(stack.key) or stack
-        already = any(
-            c.type is ConditionType.DEGRADED and c.status and c.reason == "Fighting" for c in current.conditions
-        )
-        await self._set_conditions(
-            current, with_condition(current.conditions, ConditionType.DEGRADED, True, "Fighting", message)
-        )
-        if not already:
-            _log.warning("stack is fought over", **self._fields(stack), reason=message)
-        return _Failed("Fighting", message, delay=self._fights.delay(stack.key))
+    async def _fight(self, stack: Stack, plan_: Plan, *, asked: bool) -> None:
+        """Notice a fight; raises `_Later` while it is not yet time for the next round."""
+        now = anyio.current_time()
+        round_ = self._fights.round(stack.key, stack.generation, plan_, now, asked=asked)
+        if round_.fight:
+            current = await self._store.get_stack(stack.key) or stack
+            degraded = find(current.conditions, ConditionType.DEGRADED)
+            if degraded is None or not degraded.status or degraded.reason != FIGHTING:
+                message = f"the same repair {round_.number} times in a row: {summary(plan_)}"
+                await self._set_conditions(
+                    current, with_condition(current.conditions, ConditionType.DEGRADED, True, FIGHTING, message)
+                )
+                _log.warning("stack is fought over", **self._fields(stack), reason=message)
+        if round_.wait:
+            raise _Later(round_.wait)
 
     async def _set_conditions(self, stack: Stack, conditions: Sequence[Condition], **fields: Any) -> None:
         """Write conditions and fields, but only what differs."""
@@ -503,64 +585,6 @@ class StackController:
         return fields
 
 
-def _removal_of(config: JsonObject) -> tuple[bool, bool]:
-    """Whether volumes and images go with a stack that its source takes away."""
-    destroy = config.get("destroy") or {}
-    if destroy.get("enabled"):
-        return bool(destroy.get("remove_volumes", True)), bool(destroy.get("remove_images", True))
-    discovery = config.get("auto_discovery") or {}
-    return bool(discovery.get("remove_volumes", False)), bool(discovery.get("remove_images", True))
-
-
-def _with_grace(plan_: Plan, requests: Sequence[_Request]) -> Plan:
-    """A plan whose stops use the grace time that the caller asked for."""
-    grace = next((request.stop_timeout for request in requests if request.stop_timeout is not None), None)
-    if grace is None:
-        return plan_
-    stops = (ActionKind.STOP_CONTAINER, ActionKind.RESTART_CONTAINER)
-    return replace(
-        plan_,
-        actions=tuple(
-            replace(action, params={**action.params, "timeout": grace}) if action.kind in stops else action
-            for action in plan_.actions
-        ),
-    )
-
-
-def _judge(stack: Stack, ready: Readiness | None, blocked: Plan | None) -> tuple[Condition, ...]:
-    """The conditions of a stack on which nothing is left to do."""
-    conditions = without(stack.conditions, ConditionType.RECONCILING, ConditionType.BLOCKED)
-    overrides = stack.overrides
-    if overrides.removed is not None:
-        conditions = with_condition(conditions, ConditionType.SUSPENDED, True, "Removed", "removed over the API")
-    elif overrides.stopped:
-        conditions = with_condition(conditions, ConditionType.SUSPENDED, True, "Stopped", "stopped over the API")
-    else:
-        conditions = without(conditions, ConditionType.SUSPENDED)
-    if blocked is not None and blocked.blocked:
-        message = "; ".join(f"{item.target}: {item.reason}" for item in blocked.blocked)
-        conditions = with_condition(conditions, ConditionType.BLOCKED, True, blocked.blocked[0].reason.code, message)
-    if ready is None:
-        return with_condition(
-            without(conditions, ConditionType.DEGRADED), ConditionType.READY, False, "Removed", "not deployed"
-        )
-    if ready.state is ReadyState.READY:
-        return with_condition(
-            without(conditions, ConditionType.DEGRADED), ConditionType.READY, True, ready.code, ready.message
-        )
-    conditions = with_condition(conditions, ConditionType.READY, False, ready.code, ready.message)
-    if ready.state is ReadyState.FAILED:
-        return with_condition(conditions, ConditionType.DEGRADED, True, ready.code, ready.message)
-    return conditions
-
-
-def _summary(plan_: Plan, most: int = 6) -> str:
-    """The reasons of a plan in one line."""
-    texts: list[str] = []
-    for action in plan_.actions:
-        for reason in action.reasons:
-            text = str(reason)
-            if text and text not in texts:
-                texts.append(text)
-    rest = len(texts) - most
-    return "; ".join(texts[:most]) + (f"; and {rest} more" if rest > 0 else "")
+def _grace(requests: Sequence[_Request]) -> float | None:
+    """The grace time that a caller asked for."""
+    return next((request.stop_timeout for request in requests if request.stop_timeout is not None), None)

@@ -2,7 +2,10 @@
 
 A loop of the agent must not end: one that raises is logged with its traceback and
 started again after a pause that grows while it keeps failing. Cancellation passes
-through. It is the one place where any exception is caught.
+through.
+
+Work on one item (a stack, a sync, a command) ends at an edge of its own: what nobody
+foresaw there is told by `unexpected` and concerns that item alone.
 """
 
 from __future__ import annotations
@@ -42,3 +45,9 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         )
         await anyio.sleep(pause)
         pause = min(LONGEST_PAUSE, pause * 2)
+
+
+def unexpected(what: str, error: Exception) -> str:
+    """Log an exception that nobody foresaw, with its traceback; returns what the caller is told."""
+    _log.error("unexpected error", what=what, error=str(error), exc_info=error)
+    return f"unexpected {type(error).__name__}: {error} (the log has the traceback)"

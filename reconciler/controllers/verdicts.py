@@ -1,0 +1,89 @@
+"""What is said of a stack, and small readings of its plan and configuration. Pure.
+
+The conditions of a stack on which nothing is left to do follow from what a person set
+over the API, from what the plan left out because nobody allowed it, and from the health
+of what runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.controllers.conditions import find, with_condition, without
+from reconciler.planner import ActionKind, Plan, Readiness, ReadyState
+from state.model import Condition, ConditionType, JsonObject, Stack
+
+FIGHTING = "Fighting"
+
+
+def removal_of(config: JsonObject) -> tuple[bool, bool]:
+    """Whether volumes and images go with a stack that its source takes away."""
+    destroy = config.get("destroy") or {}
+    if destroy.get("enabled"):
+        return bool(destroy.get("remove_volumes", True)), bool(destroy.get("remove_images", True))
+    discovery = config.get("auto_discovery") or {}
+    return bool(discovery.get("remove_volumes", False)), bool(discovery.get("remove_images", True))
+
+
+def with_grace(plan_: Plan, grace: float | None) -> Plan:
+    """A plan whose stops use the grace time that the caller asked for."""
+    if grace is None:
+        return plan_
+    stops = (ActionKind.STOP_CONTAINER, ActionKind.RESTART_CONTAINER)
+    return replace(
+        plan_,
+        actions=tuple(
+            replace(action, params={**action.params, "timeout": grace}) if action.kind in stops else action
+            for action in plan_.actions
+        ),
+    )
+
+
+def judge(
+    stack: Stack, ready: Readiness | None, blocked: Plan | None, *, fought_over: bool = False
+) -> tuple[Condition, ...]:
+    """The conditions of a stack on which nothing is left to do. One that is still fought over
+    stays degraded, however well it looks at the moment."""
+    conditions = _judge(stack, ready, blocked)
+    degraded = find(stack.conditions, ConditionType.DEGRADED)
+    if fought_over and degraded is not None and degraded.status and degraded.reason == FIGHTING:
+        return with_condition(conditions, ConditionType.DEGRADED, True, FIGHTING, degraded.message, now=degraded.since)
+    return conditions
+
+
+def _judge(stack: Stack, ready: Readiness | None, blocked: Plan | None) -> tuple[Condition, ...]:
+    conditions = without(stack.conditions, ConditionType.RECONCILING, ConditionType.BLOCKED)
+    overrides = stack.overrides
+    if overrides.removed is not None:
+        conditions = with_condition(conditions, ConditionType.SUSPENDED, True, "Removed", "removed over the API")
+    elif overrides.stopped:
+        conditions = with_condition(conditions, ConditionType.SUSPENDED, True, "Stopped", "stopped over the API")
+    else:
+        conditions = without(conditions, ConditionType.SUSPENDED)
+    if blocked is not None and blocked.blocked:
+        message = "; ".join(f"{item.target}: {item.reason}" for item in blocked.blocked)
+        conditions = with_condition(conditions, ConditionType.BLOCKED, True, blocked.blocked[0].reason.code, message)
+    if ready is None:
+        return with_condition(
+            without(conditions, ConditionType.DEGRADED), ConditionType.READY, False, "Removed", "not deployed"
+        )
+    if ready.state is ReadyState.READY:
+        return with_condition(
+            without(conditions, ConditionType.DEGRADED), ConditionType.READY, True, ready.code, ready.message
+        )
+    conditions = with_condition(conditions, ConditionType.READY, False, ready.code, ready.message)
+    if ready.state is ReadyState.FAILED:
+        return with_condition(conditions, ConditionType.DEGRADED, True, ready.code, ready.message)
+    return conditions
+
+
+def summary(plan_: Plan, most: int = 6) -> str:
+    """The reasons of a plan in one line."""
+    texts: list[str] = []
+    for action in plan_.actions:
+        for reason in action.reasons:
+            text = str(reason)
+            if text and text not in texts:
+                texts.append(text)
+    rest = len(texts) - most
+    return "; ".join(texts[:most]) + (f"; and {rest} more" if rest > 0 else "")
