@@ -382,8 +382,10 @@ def ulimit(value: Any, path: Path, run: Decoding) -> Any:
         return {}
     limits: dict[str, int] = {}
     for key in ("soft", "hard"):
-        item = value.get(key)
-        if item is not None and item.__class__ is not int:
+        if key not in value:
+            continue
+        item = value[key]
+        if item.__class__ is not int:
             run.problem((*path, key), f"interface conversion: interface {{}} is {_go_type(item)}, not int")
         elif item:
             limits[key] = item

@@ -28,7 +28,7 @@ from .errors import ComposeError, Problem, problem_at
 from .files import Files, RemoteResolver
 from .interpolation import substitute
 from .model import Model, Project
-from .normalize import normalise
+from .normalize import NormaliseProblem, normalise
 from .objects import FILE_OBJECT, MODEL, NETWORK, SERVICE, VOLUME
 from .paths import LONG_BIND
 from .reader import Reader
@@ -69,7 +69,10 @@ class _Load:
             raise ComposeError(Problem("empty compose file", file=paths[0]))
         if not name:
             raise ComposeError(Problem("project name must not be empty", file=paths[0]))
-        normalise(tree, name, self.environment)
+        try:
+            normalise(tree, name, self.environment)
+        except NormaliseProblem as problem:
+            raise self.files.fail([problem_at(problem.path, problem.message)]) from problem
         return self.decoded(tree, name, paths)
 
     def name(self, documents: dict[str, list[Document]]) -> str:

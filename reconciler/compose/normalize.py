@@ -14,12 +14,20 @@ from .shortforms import clean_path
 _STARTED_AND_RESTARTED = {"condition": "service_started", "restart": True, "required": True}
 
 
+class NormaliseProblem(Exception):
+    """A value that the schema lets pass and nothing can be made of."""
+
+    def __init__(self, path: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.path, self.message = path, message
+
+
 def normalise(model: dict[str, Any], project_name: str, environment: Mapping[str, str]) -> None:
     """Complete the model in place."""
     services = model.get("services") or {}
     _networks(model, services)
-    for service in services.values():
-        _service(service, environment)
+    for name, service in services.items():
+        _service(name, service, environment)
     _names(model, project_name)
 
 
@@ -38,7 +46,7 @@ def _networks(model: dict[str, Any], services: dict[str, Any]) -> None:
         model["networks"] = networks
 
 
-def _service(service: dict[str, Any], environment: Mapping[str, str]) -> None:
+def _service(name: str, service: dict[str, Any], environment: Mapping[str, str]) -> None:
     if service.get("pull_policy") == "if_not_present":
         service["pull_policy"] = "missing"
     build = service.get("build")
@@ -51,7 +59,7 @@ def _service(service: dict[str, Any], environment: Mapping[str, str]) -> None:
             build["args"] = _looked_up(build["args"], environment, keep=False)
     if "environment" in service:
         service["environment"] = _looked_up(service["environment"], environment, keep=True)
-    depends_on = _dependencies(service)
+    depends_on = _dependencies(name, service)
     if depends_on:
         service["depends_on"] = depends_on
     for volume in service.get("volumes") or ():
@@ -61,13 +69,15 @@ def _service(service: dict[str, Any], environment: Mapping[str, str]) -> None:
             hook.setdefault("image", image)
 
 
-def _dependencies(service: dict[str, Any]) -> dict[str, Any]:
+def _dependencies(name: str, service: dict[str, Any]) -> dict[str, Any]:
     depends_on: dict[str, Any] = service.get("depends_on") or {}
     for link in service.get("links") or ():
         parts = link.split(":")
         depends_on.setdefault(parts[0] if len(parts) == 2 else link, dict(_STARTED_AND_RESTARTED))
     for namespace in ("network_mode", "ipc", "pid", "uts", "cgroup"):
         joined = service.get(namespace)
+        if namespace in service and not isinstance(joined, str):
+            raise NormaliseProblem(("services", name, namespace), "must be a string")
         if isinstance(joined, str) and joined.startswith("service:"):
             depends_on.setdefault(joined[len("service:") :], dict(_STARTED_AND_RESTARTED))
     for source in service.get("volumes_from") or ():

@@ -392,11 +392,14 @@ def shell_words(line: str) -> list[str]:
     words: list[str] = []
     word = ""
     escaped = double = single = backquote = dollar = False
-    unfinished = False
+    begun = quoted = False  # something of the word was seen; its last part was in quotes
     for character in line:
         if escaped:
-            word += character
-            escaped, unfinished = False, True
+            if backquote or dollar:
+                word += "\\" + character
+            else:
+                word += {"t": "\t", "n": "\n"}.get(character, character)
+            escaped, begun, quoted = False, True, False
             continue
         if character == "\\":
             if single:
@@ -407,40 +410,45 @@ def shell_words(line: str) -> list[str]:
         if character in " \t\r\n":
             if single or double or backquote or dollar:
                 word += character
-            elif unfinished:
+                continue
+            if quoted or (begun and word):
                 words.append(word)
-                word, unfinished = "", False
+            word, begun, quoted = "", False, False
             continue
         if character == "`":
             if not (single or double or dollar):
                 backquote = not backquote
         elif character == ")":
             if not (single or double or backquote):
-                dollar = not dollar
+                if not dollar:
+                    raise ValueError("invalid command line string")
+                dollar = False
         elif character == "(":
             if not (single or double or backquote):
-                if dollar or not word.endswith("$"):
+                if dollar or not word.endswith("$") or word.endswith("\\$"):
                     raise ValueError("invalid command line string")
                 dollar = True
                 word += "("
                 continue
         elif character == '"':
-            if not (single or dollar):
-                unfinished = unfinished or double
+            if not (single or dollar or backquote):
+                if double:
+                    begun = quoted = True
                 double = not double
                 continue
         elif character == "'":
-            if not (double or dollar):
-                unfinished = unfinished or single
+            if not (double or dollar or backquote):
+                if single:
+                    begun = quoted = True
                 single = not single
                 continue
         elif character in ";&|<>" and not (single or double or backquote or dollar):
-            if character == ">" and word[:1] in set("0123456789"):
-                unfinished = False
+            if character == ">" and word and not word.strip("0123456789"):
+                begun = quoted = False
             break
-        unfinished = True
+        begun, quoted = True, False
         word += character
-    if unfinished:
+    if quoted or (begun and word):
         words.append(word)
     if escaped or double or single or backquote or dollar:
         raise ValueError("invalid command line string")

@@ -19,7 +19,7 @@ class SpecError(ValueError):
 # Ports
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
-_PORT_NUMBER = re.compile(r"[0-9]+\Z")
+_PORT_NUMBER = re.compile(r"[+-]?[0-9]+\Z")
 _SIMPLE_PORT = re.compile(r"(?:([1-9][0-9]{0,3}):)?([1-9][0-9]{0,3})\Z")
 
 
@@ -32,24 +32,21 @@ def parse_port(spec: str) -> list[dict[str, Any]]:
             mapping["published"] = published
         return [mapping]
     address, host, container = _split_port(spec)
-    container, slash, protocol = container.partition("/")
-    protocol = protocol.partition("/")[0] if container else ""
-    if container and (not slash or not protocol):
-        protocol = "tcp"
-    protocol = protocol.lower()
-    host_ip = _strip_brackets(address, spec)
+    container, _, protocol = container.partition("/")
+    if not container:
+        raise SpecError(f"no port specified: {spec}<empty>")
+    protocol = protocol.lower() or "tcp"
+    if protocol not in _PROTOCOLS:
+        raise SpecError(f"invalid proto: {protocol}")
+    host_ip = _without_brackets(address)
     if host_ip and not is_ip_address(host_ip):
         raise SpecError(f"invalid IP address: {host_ip}")
-    if not container:
-        raise SpecError("invalid proto: " if slash or not spec else f"no port specified: {spec}<empty>")
     first, last = _port_range(container, f"invalid containerPort: {container}")
     host_first = host_last = 0
     if host:
         host_first, host_last = _port_range(host, f"invalid hostPort: {host}")
         if last - first != host_last - host_first and first != last:
             raise SpecError(f"invalid ranges specified for container and host Ports: {container} and {host}")
-    if protocol not in _PROTOCOLS:
-        raise SpecError(f"invalid proto: {protocol}")
     mappings: list[dict[str, Any]] = []
     for offset in range(last - first + 1):
         mapping = {"mode": "ingress", "protocol": protocol}
@@ -73,18 +70,13 @@ def _split_port(spec: str) -> tuple[str, str, str]:
     return ":".join(parts[:-2]), parts[-2], parts[-1]
 
 
-def _strip_brackets(address: str, spec: str) -> str:
-    """The host of `net.SplitHostPort(address + ":")`."""
-    if address.startswith("["):
-        closing = address.find("]")
-        if closing < 0 or closing != len(address) - 1 or "[" in address[1:]:
-            raise SpecError(f"invalid IP address {address}: address {address}: cannot be read")
-        return address[1:-1]
-    if ":" in address or "[" in address or "]" in address:
-        if is_ip_address(address):
-            return address
-        raise SpecError(f"invalid IP address {address}: too many colons in address")
-    return address
+def _without_brackets(address: str) -> str:
+    if not address.startswith("["):
+        return address
+    inner = address[1:-1]
+    if not address.endswith("]") or "[" in inner or "]" in inner:
+        raise SpecError(f"invalid IP address {address}")
+    return inner
 
 
 def is_ip_address(text: str) -> bool:
@@ -99,10 +91,11 @@ def is_ip_address(text: str) -> bool:
 
 
 def _port_range(text: str, message: str) -> tuple[int, int]:
-    bounds = text.split("-")[:2]
-    if not all(_PORT_NUMBER.match(bound) and len(bound) < 20 and int(bound) <= 65535 for bound in bounds):
+    start, dash, end = text.partition("-")
+    bounds = (start, end) if dash else (start, start)
+    if not all(_PORT_NUMBER.match(bound) and len(bound) < 20 and 0 <= int(bound) <= 65535 for bound in bounds):
         raise SpecError(message)
-    first, last = int(bounds[0]), int(bounds[-1])
+    first, last = int(bounds[0]), int(bounds[1])
     if last < first:
         raise SpecError(message)
     return first, last

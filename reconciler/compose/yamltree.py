@@ -15,6 +15,7 @@ Positions are not kept. `locate` parses once more when a problem needs its line 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,9 @@ _DROPPED = object()
 """What a node tagged `!reset` leaves behind: nothing."""
 
 Path = tuple[str | int, ...]
+
+_NEWLINE = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_ESCAPED_PAIR = re.compile(r"\\[^/]", re.DOTALL)
 
 
 class YamlProblem(Exception):
@@ -100,9 +104,13 @@ class _Composer:
     resets: list[Path] = field(default_factory=list)
     """Relative to the node whose construction is under way."""
     tagged: bool = False
+    lines: list[str] = field(default_factory=list)
+    """The text, where it may hold an escape that libyaml knows and Compose does not."""
     timestamps: bool = False
 
     def __post_init__(self) -> None:
+        if b"\\/" in self.content:
+            self.lines = _NEWLINE.split(self.content.decode("utf-8", "replace").removeprefix("\ufeff"))
         self.tagged = b"!reset" in self.content or b"!override" in self.content
         try:
             self.parser = _Parser(self.content)
@@ -223,7 +231,7 @@ class _Composer:
         """The text that must be unique, and the key's value (the same object if it is text)."""
         if event.__class__ is ScalarEvent:
             text = event.value
-            if event.tag is None and event.implicit[0]:
+            if event.tag is None and event.implicit[0] and event.anchor is None:
                 first = text[:1]
                 if first in _SUSPECT:
                     value = resolve(text)
@@ -240,6 +248,8 @@ class _Composer:
 
     def scalar(self, event: Any) -> Any:
         text, tag = event.value, event.tag
+        if self.lines and event.style == '"':
+            self.refuse_escaped_slash(event)
         if tag is None:
             value = resolve(text) if event.implicit[0] else text
         elif tag.startswith(_YAML_TAG):
@@ -264,6 +274,14 @@ class _Composer:
             resets: tuple[Path, ...] = ((),) if tag in ("!reset", "!override") else ()
             self.anchors[event.anchor] = _Anchor(value, resets, open=False)
         return value
+
+    def refuse_escaped_slash(self, event: Any) -> None:
+        start, end = event.start_mark, event.end_mark
+        lines = self.lines[start.line : end.line + 1]
+        lines[-1] = lines[-1][: end.column]
+        lines[0] = lines[0][start.column :]
+        if "\\/" in _ESCAPED_PAIR.sub("", "\n".join(lines)):
+            raise _at(event, "yaml: found unknown escape character `\\/`")
 
     def alias(self, event: Any) -> Any:
         anchor = self.anchors.get(event.anchor)
