@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.log import get_logger
+from reconciler.engine.execute import ExecutionResult
 from reconciler.planner.model import Action, Plan
 from state.events import EventHub
 from state.ids import uuid7
@@ -127,10 +128,12 @@ class RunRecorder:
             self.job_id, "log", {"stack": self.stack, "action": self._id(action), "target": action.target, "line": line}
         )
 
-    async def drop(self, actions: Iterable[Action]) -> None:
-        """Forget actions that turned out to be nothing (an image that had not moved)."""
-        for action in actions:
-            self._change(action, status="skipped")
+    async def replay(self, plan: Plan, result: ExecutionResult) -> None:
+        """Record a plan that was carried out before anybody knew whether it would do anything."""
+        await self.plan(plan)
+        for outcome in result.outcomes:
+            await self.started(outcome.action)
+            await self.finished(outcome.action, outcome.error or None)
         await self.flush()
 
     async def flush(self) -> None:

@@ -28,10 +28,10 @@ from reconciler.controllers.fights import FightWatch
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import RunRecorder, finished, new_run, utcnow
 from reconciler.controllers.supervise import supervise, unexpected
-from reconciler.controllers.verdicts import FIGHTING, judge, removal_of, summary, with_grace
+from reconciler.controllers.verdicts import FIGHTING, judge, only_asks, removal_of, summary, with_grace
 from reconciler.deployments.desired import desired_of, force_requested
 from reconciler.engine.errors import EngineError, EngineUnreachable, first_error
-from reconciler.engine.execute import ExecutionResult
+from reconciler.engine.execute import ExecutionResult, Silent
 from reconciler.engine.snapshot import cached_project, observe_project
 from reconciler.log import get_logger
 from reconciler.planner import (
@@ -136,6 +136,8 @@ class StackController:
         self._locks: dict[StackKey, anyio.Lock] = {}
         self._known: set[StackKey] = set()
         self._fights = FightWatch()
+        self._told: set[str] = set()
+        """Warnings about registries that were given already."""
         self._interrupts: dict[StackKey, anyio.Event] = {}
         """Stacks whose health is awaited right now."""
         self._wanted: dict[StackKey, int] = {}
@@ -371,6 +373,15 @@ class StackController:
                 plan_ = with_grace(self._next_plan(stack, desired, seen, going), _grace(requests))
                 if plan_.empty:
                     break
+                if only_asks(plan_):
+                    result = await self._ask_registries(context, desired, plan_)
+                    stack, desired = await self._after_execution(stack, desired, plan_, result)
+                    if result.outcomes:
+                        recorder, own_run = (recorder, own_run) if recorder else await self._begin(stack, requests)
+                        await recorder.replay(plan_, result)
+                    if not result.ok:
+                        raise await self._fail(stack, result.code or "ActionFailed", result.message)
+                    continue
                 if not round_:
                     await self._fight(stack, plan_, asked=bool(requests))
                 if recorder is None:
@@ -405,7 +416,8 @@ class StackController:
                     # Nothing is left to do, so there is nothing to back off from: events go on
                     # to tell how it is.
                     raise await self._fail(stack, ready.code, ready.message, delay=HEALTH_DELAY)
-            seen = await observe_project(context.engine, context.observed, desired)
+            if acted:
+                seen = await observe_project(context.engine, context.observed, desired)
             outcome = await self._conclude(stack, desired, seen, going, blocked=plan_)
             if own_run is not None and recorder is not None:
                 await self._end(recorder, own_run, RunStatus.SUCCEEDED, "stack is as desired")
@@ -418,6 +430,18 @@ class StackController:
             if own_run is not None and recorder is not None:
                 await self._end(recorder, own_run, RunStatus.FAILED, str(error))
             raise
+
+    async def _ask_registries(self, context: DockerContext, desired: DesiredStack, plan_: Plan) -> ExecutionResult:
+        """Ask registries whether tags moved. Without outcomes if none did: then nothing happened,
+        and nothing is worth a record."""
+        writes = context.engine.writes
+        async with context.slots:
+            result = await context.executor.execute(plan_, desired, Silent())
+        for warning in result.warnings:
+            log = _log.debug if warning in self._told else _log.warning
+            log("the registry could not be asked", stack=desired.key.name, warning=warning)
+            self._told.add(warning)
+        return result if context.engine.writes != writes or not result.ok else ExecutionResult()
 
     async def _health(self, context: DockerContext, desired: DesiredStack) -> Readiness:
         """Wait until the stack is ready or has failed. Raises `_Interrupted` when somebody wants

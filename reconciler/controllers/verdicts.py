@@ -87,3 +87,8 @@ def summary(plan_: Plan, most: int = 6) -> str:
                 texts.append(text)
     rest = len(texts) - most
     return "; ".join(texts[:most]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def only_asks(plan_: Plan) -> bool:
+    """Whether a plan does nothing but ask registries if images that are here moved there."""
+    return all(action.kind is ActionKind.PULL_IMAGE and action.params.get("if_changed") for action in plan_.actions)

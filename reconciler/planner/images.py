@@ -128,6 +128,9 @@ def _asks_registry(desired: DesiredStack, need: Need, image: ObservedImage, now:
         return ""
     if policy.force_image_pull:
         return "force_image_pull"
+    if not image.digests and rule != "always":
+        # Built or imported here: no registry has given it, so none can have a newer one.
+        return ""
     period = _period(rule)
     if period is not None:
         due = now is None or image.last_tagged is None or now > image.last_tagged + period
