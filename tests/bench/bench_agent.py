@@ -1,0 +1,290 @@
+"""The main job against its peers: Docker Compose, and the bare Engine, in the same run.
+
+    python -m tests.bench.bench_agent [--rounds 3] [--sizes 1,10,50] [--stacks 300]
+
+Prints a Markdown table of ratios (median of several rounds); absolute times of one machine
+say little. Rows:
+
+- first deployment of N services: a poll call that waits, against `docker compose up -d`;
+- nothing to do: the same call on an unchanged repository, against `docker compose up -d` again;
+- one service of 50 changed, and twenty in a chain of health checks;
+- heal: from `docker rm -f` to running again, against the Engine's own create and start;
+- own time: what a deployment of 50 takes beside the Engine's calls (CPU seconds of the agent);
+- an unchanged poll: CPU of the agent and wall time, Engine calls made;
+- idle: CPU and memory with many stacks known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.docker_api import DockerApi
+from tests.support.agent import AgentProcess
+from tests.support.compose_oracle import Compose
+from tests.support.engine import shared_engine
+from tests.support.names import unique_name
+from tests.support.repository import LocalRepository, compose, deploy_config, service
+
+HERTZ = 100
+
+
+@dataclass(frozen=True)
+class Row:
+    what: str
+    ours: float
+    peer: float | None
+    unit: str = "s"
+    target: str = ""
+
+    def __str__(self) -> str:
+        ratio = f"{self.ours / self.peer:.2f}×" if self.peer else ""
+        peer = f"{self.peer:.3f} {self.unit}" if self.peer is not None else ""
+        return f"| {self.what} | {self.ours:.3f} {self.unit} | {peer} | {ratio} | {self.target} |"
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def cpu(agent: AgentProcess) -> float:
+    """CPU seconds the agent has used, children included."""
+    assert agent.process is not None
+    fields = Path(f"/proc/{agent.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(int(fields[index]) for index in (11, 12, 13, 14)) / HERTZ
+
+
+def memory(agent: AgentProcess) -> float:
+    """Resident megabytes."""
+    assert agent.process is not None
+    status = Path(f"/proc/{agent.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def services(count: int, **changed: str) -> str:
+    return compose(*(service(f"s{index}", **(changed if index == 0 else {})) for index in range(count)))
+
+
+def chain(count: int) -> str:
+    """Each waits until the one before is healthy."""
+    text = []
+    for index in range(count):
+        more = {"healthcheck": "{test: ['CMD', 'true'], interval: 1s, start_period: 0s}"}
+        if index:
+            more["depends_on"] = f"{{c{index - 1}: {{condition: service_healthy}}}}"
+        text.append(service(f"c{index}", **more))
+    return compose(*text)
+
+
+class Bench:
+    """One agent, one Engine, the peers."""
+
+    def __init__(self, folder: Path, agent: AgentProcess, engine: DockerApi, peer: Compose, rounds: int) -> None:
+        self.folder = folder
+        self.agent = agent
+        self.engine = engine
+        self.peer = peer
+        self.rounds = rounds
+
+    @contextmanager
+    def repository(self) -> Iterator[tuple[LocalRepository, str]]:
+        name = unique_name("bench")
+        try:
+            yield LocalRepository(self.folder / name), name
+        finally:
+            self.agent.delete(f"/v1/api/project/{name}?timeout=0&images=false")
+            self.engine.remove_project(name)
+
+    @contextmanager
+    def peer_project(self, text: str) -> Iterator[tuple[Path, str]]:
+        name = unique_name("peer")
+        folder = self.folder / name
+        folder.mkdir()
+        (folder / "compose.yaml").write_text(text)
+        try:
+            yield folder, name
+        finally:
+            self.engine.remove_project(name)
+
+    def deploy(self, repository: LocalRepository, name: str, text: str) -> float:
+        repository.commit({".doco-cd.yml": deploy_config(name), "compose.yaml": text})
+
+        def poll() -> None:
+            answer = self.agent.poll(repository.url)
+            assert answer.status == 200, answer
+
+        return seconds(poll)
+
+    def up(self, folder: Path, name: str) -> float:
+        return seconds(lambda: self.peer.run("-p", name, "up", "-d", cwd=folder))
+
+    def against_compose(self, what: str, first: str, second: str, target: str) -> list[Row]:
+        """`first` deployed, then `second` (equal: nothing to do), by us and by Compose."""
+        ours: list[tuple[float, float]] = []
+        theirs: list[tuple[float, float]] = []
+        for _ in range(self.rounds):
+            with self.repository() as (repository, name):
+                one = self.deploy(repository, name, first)
+                ours.append((one, self.deploy(repository, name, second)))
+            with self.peer_project(first) as (folder, name):
+                one = self.up(folder, name)
+                (folder / "compose.yaml").write_text(second)
+                theirs.append((one, self.up(folder, name)))
+        rows = []
+        for index, label in enumerate(("first deployment", "again" if first == second else "one changed")):
+            rows.append(
+                Row(
+                    f"{what}: {label}",
+                    statistics.median(pair[index] for pair in ours),
+                    statistics.median(pair[index] for pair in theirs),
+                    target=target,
+                )
+            )
+        return rows
+
+    def heal(self) -> Row:
+        ours, bare = [], []
+        with self.repository() as (repository, name):
+            self.deploy(repository, name, compose(service("web")))
+            for _ in range(max(5, self.rounds)):
+                (found,) = self.engine.containers(f"com.docker.compose.project={name}")
+                self.engine.call("DELETE", f"/containers/{found['Id']}", {"force": 1})
+                ours.append(seconds(lambda: self._until_running(name)))
+        body = {"Image": "moored/busybox:1", "Cmd": ["sleep", "3600"], "HostConfig": {"Init": True}}
+        for _ in range(max(5, self.rounds)):
+            name = unique_name("bare")
+
+            def create(name: str = name) -> None:
+                made = self.engine.call("POST", "/containers/create", {"name": name}, body)
+                self.engine.call("POST", f"/containers/{made['Id']}/start")
+
+            bare.append(seconds(create))
+            self.engine.call("DELETE", f"/containers/{name}", {"force": 1})
+        return Row("heal after `docker rm -f`", statistics.median(ours), statistics.median(bare), target="≤ 1.3×")
+
+    def _until_running(self, project: str) -> None:
+        while not any(
+            item["State"] == "running" for item in self.engine.containers(f"com.docker.compose.project={project}")
+        ):
+            time.sleep(0.005)
+
+    def own_time(self) -> Row:
+        with self.repository() as (repository, name):
+            before = cpu(self.agent)
+            wall = self.deploy(repository, name, services(50))
+            return Row("CPU of the agent in a deployment of 50, against its wall time", cpu(self.agent) - before, wall)
+
+    def unchanged(self) -> list[Row]:
+        with self.repository() as (repository, name):
+            self.deploy(repository, name, services(10))
+            calls = self.agent.metric("moored_engine_call_seconds_count")
+            before, count = cpu(self.agent), 20
+            walls = [seconds(lambda: self.agent.poll(repository.url)) for _ in range(count)]
+            used = (cpu(self.agent) - before) / count
+            listed = [seconds(lambda: _ls_remote(repository)) for _ in range(count)]
+            made = (self.agent.metric("moored_engine_call_seconds_count") - calls) / count
+        return [
+            Row(
+                "an unchanged explicit poll, against `git ls-remote`",
+                statistics.median(walls),
+                statistics.median(listed),
+            ),
+            Row("unchanged, asked explicitly: CPU, git included", used * 1000, None, "ms"),
+            Row("unchanged, asked explicitly: Engine calls", made, None, ""),
+        ]
+
+
+def _ls_remote(repository: LocalRepository) -> None:
+    import subprocess
+
+    subprocess.run(["git", "ls-remote", repository.url, "refs/heads/main"], capture_output=True, check=True)
+
+
+def idle(folder: Path, engine: DockerApi, stacks: int) -> list[Row]:
+    """An agent that knows many stacks of one repository, each one stopped container."""
+    name = unique_name("idle")
+    repository = LocalRepository(folder / name)
+    documents = "---\n".join(f"name: {name}-{index}\ncompose_files: [compose.yaml]\n" for index in range(stacks))
+    text = "services:\n  job:\n    image: moored/busybox:1\n    command: 'true'\n    network_mode: none\n"
+    repository.commit({".doco-cd.yml": documents, "compose.yaml": text})
+    agent = AgentProcess(folder / f"{name}-agent", {"MAX_CONCURRENT_DEPLOYMENTS": "8", "LOG_LEVEL": "info"})
+    agent.start(POLL_CONFIG=f"- url: {repository.url}\n  interval: 10\n  watch: false\n")
+    try:
+        first = seconds(lambda: agent.until(lambda: _ready(agent) == stacks, 1200, f"{stacks} stacks are ready"))
+        time.sleep(12)
+        before, began = cpu(agent), time.monotonic()
+        time.sleep(30)
+        used = (cpu(agent) - before) / (time.monotonic() - began)
+        return [
+            Row(f"{stacks} stacks of one repository: first deployment of all", first, None),
+            Row(f"{stacks} stacks idle, polled every 10 s: CPU of a core", used * 100, None, "%", "< 1 %"),
+            Row(f"{stacks} stacks known: memory", memory(agent), None, "MB", "< 120 MB"),
+        ]
+    finally:
+        agent.kill()
+        for index in range(stacks):
+            engine.remove_project(f"{name}-{index}")
+
+
+def _ready(agent: AgentProcess) -> int:
+    answer = agent.get("/v1/api/status")
+    if answer.status != 200:
+        return 0
+    return sum(
+        any(c["type"] == "Ready" and c["status"] for c in stack["conditions"]) for stack in answer.content["stacks"]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sizes", default="1,10,50")
+    parser.add_argument("--stacks", type=int, default=300)
+    parser.add_argument("--only", default="", help="deploy, changed, chain, heal, own, unchanged or idle")
+    options = parser.parse_args()
+    engine = shared_engine()
+    print("| what | Moored | peer | ratio | target |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="moored-bench-") as temporary:
+        folder = Path(temporary)
+        agent = AgentProcess(folder / "agent", {"LOG_LEVEL": "info"})
+        agent.start()
+        bench = Bench(folder, agent, engine, Compose(), options.rounds)
+        wanted: Callable[[str], bool] = lambda name: options.only in ("", name)  # noqa: E731 - read once, below
+        try:
+            if wanted("deploy"):
+                for size in map(int, options.sizes.split(",")):
+                    text = services(size)
+                    show(bench.against_compose(f"{size} services", text, text, "≤ 1.0×"))
+            if wanted("changed"):
+                show(bench.against_compose("50 services", services(50), services(50, hostname="other"), "≤ 0.7×")[1:])
+            if wanted("independent"):
+                show(bench.against_compose("30 independent services", services(30), services(30), "≤ 1.0×")[:1])
+            if wanted("chain"):
+                show(bench.against_compose("20 in a chain of service_healthy", chain(20), chain(20), "≤ 0.8×")[:1])
+            if wanted("heal"):
+                show([bench.heal()])
+            if wanted("own"):
+                show([bench.own_time()])
+            if wanted("unchanged"):
+                show(bench.unchanged())
+        finally:
+            agent.kill()
+        if wanted("idle") and options.stacks:
+            show(idle(folder, engine, options.stacks))
+
+
+def show(rows: list[Row]) -> None:
+    for row in rows:
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
