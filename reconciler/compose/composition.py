@@ -102,7 +102,7 @@ class Composition:
         try:
             model = merge_models(model, tree)
             unify(model)
-            if problems := validate(model, has_timestamps=document.has_timestamps):
+            if problems := validate(model, has_odd_values=self.files.odd_values):
                 raise self.files.fail(problems, path)
             if "version" in model:
                 del model["version"]
@@ -117,9 +117,11 @@ class Composition:
         if not isinstance(document.value, dict):
             raise ComposeError(Problem("top-level object must be a mapping", file=path, line=1, column=1))
         warn = self.warner(path)
-        tree, problems = interpolate(document.value, self.environment, warn, enabled=self.interpolating)
+        tree, problems, odd_values = interpolate(document.value, self.environment, warn, enabled=self.interpolating)
         if problems:
             raise self.files.fail(problems, path)
+        if odd_values or document.has_odd_values:
+            self.files.odd_values = True
         return tree
 
     def warner(self, file: str) -> Any:

@@ -39,6 +39,8 @@ class Files:
         self.sources: list[str] = []
         """Compose files in the order they were read: where to look for the place of a problem."""
         self.stdin = stdin
+        self.odd_values = False
+        """Whether any file holds dates or infinite numbers: validation is slower then."""
         self.warnings: list[LoadWarning] = []
         self._unlocated: list[tuple[int, Path]] = []
 

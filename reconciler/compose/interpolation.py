@@ -131,17 +131,11 @@ def _integer64(text: str, warn: Warn) -> int:
 
 
 def _float(text: str, warn: Warn) -> float:
-    return _finite(parse_float(text))
+    return parse_float(text)
 
 
 def _float32(text: str, warn: Warn) -> float:
-    return _finite(float32(parse_float(text)))
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("json: unsupported value: " + ("NaN" if math.isnan(value) else f"{value:+}".title()))
-    return value
+    return float32(parse_float(text))
 
 
 def _boolean(text: str, warn: Warn) -> bool:
@@ -191,6 +185,7 @@ class _Walk:
     enabled: bool
     problems: list[Problem] = field(default_factory=list)
     left: int = MAX_VALUES
+    odd_values: bool = False
     path: list[str | int] = field(default_factory=list)
 
     def mapping(self, source: dict[str, Any], casts: Any) -> dict[str, Any]:
@@ -269,7 +264,10 @@ class _Walk:
         if cast is None:
             return value
         try:
-            return cast(value, warn)
+            result = cast(value, warn)
+            if result.__class__ is float and not math.isfinite(result):
+                self.odd_values = True
+            return result
         except ValueError as error:
             self.problem(
                 path, f"error while interpolating {_wildcard(path)}: failed to cast to expected type: {error}", value
@@ -290,14 +288,22 @@ def interpolate(
     warn: Callable[[str, tuple[str | int, ...]], None],
     *,
     enabled: bool = True,
-) -> tuple[dict[str, Any], list[Problem]]:
-    """The document as a tree of its own, with variables replaced and texts cast; and what went wrong."""
+) -> tuple[dict[str, Any], list[Problem], bool]:
+    """The document as a tree of its own, with variables replaced and texts cast; and what went wrong.
+
+    The last part of the answer: whether a cast gave a number that JSON does not know."""
     walk = _Walk(variables, warn, enabled)
     try:
         result = walk.mapping(document, _CASTS)
     except OverflowError:
-        return {}, [
-            Problem(f"more than {MAX_VALUES} values once aliases are written out (a YAML bomb, or a mistake with `*`)")
-        ]
+        return (
+            {},
+            [
+                Problem(
+                    f"more than {MAX_VALUES} values once aliases are written out (a YAML bomb, or a mistake with `*`)"
+                )
+            ],
+            False,
+        )
     walk.problems.sort(key=lambda problem: problem.path.split("."))
-    return result, walk.problems
+    return result, walk.problems, walk.odd_values

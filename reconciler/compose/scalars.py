@@ -29,6 +29,9 @@ class Timestamp(str):
         stamp.text = text
         return stamp
 
+    def __reduce__(self) -> tuple[type[Timestamp], tuple[str, str]]:
+        return Timestamp, (str(self), self.text)
+
 
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),

@@ -11,12 +11,13 @@ Then the few rules that the schema cannot say (`check`).
 from __future__ import annotations
 
 import json
+import math
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 
 from .errors import Problem, nearest, problem_at
-from .scalars import Timestamp
+from .scalars import Timestamp, to_text
 from .shortforms import is_ip_address
 
 Path = tuple[str | int, ...]
@@ -35,24 +36,27 @@ def _schema() -> dict[str, Any]:
     return schema
 
 
-def validate(model: dict[str, Any], *, has_timestamps: bool = False) -> list[Problem]:
+def validate(model: dict[str, Any], *, has_odd_values: bool = False) -> list[Problem]:
     """What the schema has against the model."""
-    instance = _without_timestamps(model) if has_timestamps else model
-    try:
-        if _validator().is_valid(instance):
-            return []
-    except ValueError as error:  # a value JSON cannot express
-        return [Problem(f"json: unsupported value: {error}")]
-    return _problems(instance)
+    instance = model
+    if has_odd_values:
+        problems: list[Problem] = []
+        instance = _as_json(model, (), problems)
+        if problems:
+            return problems
+    return [] if _validator().is_valid(instance) else _problems(instance)
 
 
-def _without_timestamps(value: Any) -> Any:
+def _as_json(value: Any, path: Path, problems: list[Problem]) -> Any:
+    """The value with dates as text; a number that JSON does not know is a problem."""
+    if value.__class__ is dict:
+        return {key: _as_json(item, (*path, key), problems) for key, item in value.items()}
+    if value.__class__ is list:
+        return [_as_json(item, (*path, index), problems) for index, item in enumerate(value)]
     if value.__class__ is Timestamp:
         return str.__str__(value)
-    if value.__class__ is dict:
-        return {key: _without_timestamps(item) for key, item in value.items()}
-    if value.__class__ is list:
-        return [_without_timestamps(item) for item in value]
+    if value.__class__ is float and not math.isfinite(value):
+        problems.append(problem_at(path, f"json: unsupported value: {to_text(value)}"))
     return value
 
 

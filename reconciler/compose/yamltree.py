@@ -63,8 +63,8 @@ class Document:
     value: Any
     resets: tuple[Path, ...] = ()
     """Paths tagged `!reset` or `!override`, to be taken out of what the document is merged over."""
-    has_timestamps: bool = False
-    """Some scalar is an unquoted date, which the schema has to see as text."""
+    has_odd_values: bool = False
+    """Some scalar is a date, or a number like `.inf`: nothing that JSON (so the schema) knows."""
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ class _Composer:
     tagged: bool = False
     lines: list[str] = field(default_factory=list)
     """The text, where it may hold an escape that libyaml knows and Compose does not."""
-    timestamps: bool = False
+    odd_values: bool = False
 
     def __post_init__(self) -> None:
         if b"\\/" in self.content:
@@ -126,14 +126,14 @@ class _Composer:
                 return None
             if event.__class__ is not DocumentStartEvent:
                 raise YamlProblem("unexpected end of the document")
-            self.resets, self.timestamps = [], False
+            self.resets, self.odd_values = [], False
             value = self.value(self.next_event(), 0)
             self.next_event()  # the end of the document
         except YAMLError as error:
             raise _syntax(error) from error
         except UnicodeError as error:
             raise YamlProblem(f"yaml: {error}") from error
-        return Document(None if value is _DROPPED else value, tuple(self.resets), self.timestamps)
+        return Document(None if value is _DROPPED else value, tuple(self.resets), self.odd_values)
 
     def value(self, event: Any, depth: int) -> Any:
         kind = event.__class__
@@ -266,10 +266,8 @@ class _Composer:
         else:
             value = text
         kind = value.__class__
-        if kind is Timestamp:
-            self.timestamps = True
-        elif kind is float and not math.isfinite(value):
-            raise _at(event, f"json: unsupported value: {_go_infinity(value)}")
+        if kind is Timestamp or (kind is float and not math.isfinite(value)):
+            self.odd_values = True
         if event.anchor is not None:
             resets: tuple[Path, ...] = ((),) if tag in ("!reset", "!override") else ()
             self.anchors[event.anchor] = _Anchor(value, resets, open=False)
@@ -313,10 +311,6 @@ def _go_literal(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value)
-
-
-def _go_infinity(value: float) -> str:
-    return "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf")
 
 
 def _at(event: Any, message: str, *, line_prefix: bool = False, path: list[str | int] | None = None) -> YamlProblem:
