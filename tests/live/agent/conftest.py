@@ -23,13 +23,20 @@ class World:
     engine: DockerApi
     project: str
 
-    def deploy(self, *services: str, more: str = "", **files: str) -> Answer:
+    def deploy(self, *services: str, more: str = "", config: dict[str, str] | None = None, **files: str) -> Answer:
         """Commit a Compose file and poll; the answer tells how it ended."""
-        self.repository.commit(
-            {".doco-cd.yml": deploy_config(self.project, timeout="30"), "compose.yaml": compose(*services, more=more)}
+        self.commit(*services, more=more, config=config, **files)
+        return self.agent.poll(self.repository.url)
+
+    def commit(self, *services: str, more: str = "", config: dict[str, str] | None = None, **files: str) -> str:
+        """Commit a Compose file, files beside it (`__` in a name stands for `/`), and the deploy file."""
+        return self.repository.commit(
+            {
+                ".doco-cd.yml": deploy_config(self.project, **{"timeout": "30"} | (config or {})),
+                "compose.yaml": compose(*services, more=more),
+            }
             | {name.replace("__", "/"): text for name, text in files.items()}
         )
-        return self.agent.poll(self.repository.url)
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """All containers of the project by name, inspected."""
@@ -45,6 +52,22 @@ class World:
 
     def running(self) -> set[str]:
         return {name.removeprefix(f"{self.project}-") for name, c in self.containers().items() if c["State"]["Running"]}
+
+    def started(self) -> dict[str, str]:
+        """Since when each container runs."""
+        return {name: c["State"]["StartedAt"] for name, c in self.containers().items()}
+
+    def volumes(self) -> set[str]:
+        """Names of the project's volumes, without the project."""
+        label = {"filters": {"label": [f"com.docker.compose.project={self.project}"]}}
+        found = self.engine.call("GET", "/volumes", label)["Volumes"] or []
+        return {volume["Name"].removeprefix(f"{self.project}_") for volume in found}
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        """A condition of the stack; empty when it is not set."""
+        stack = self.agent.stack(self.project)
+        conditions = stack["conditions"] if stack else []
+        return next((condition for condition in conditions if condition["type"] == kind), {})
 
     def writes(self) -> float:
         """How many Engine calls of the agent changed something, ever."""
@@ -63,3 +86,21 @@ class World:
 def world(tmp_path: Path, engine: DockerApi, project: str) -> Iterator[World]:
     with running_agent(tmp_path / "agent") as agent:
         yield World(agent, LocalRepository(tmp_path / "repository"), engine, project)
+
+
+@pytest.fixture(scope="module")
+def one_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    with running_agent(tmp_path_factory.mktemp("agent")) as agent:
+        yield agent
+
+
+@pytest.fixture
+def place(one_agent: AgentProcess, tmp_path: Path, engine: DockerApi, project: str) -> Iterator[World]:
+    """Like `world`, but the tests of a module share the agent."""
+    yield World(one_agent, LocalRepository(tmp_path / "repository"), engine, project)
+    if one_agent.process is None:
+        one_agent.start()
+    # Else the agent would bring back what the end of the test removes.
+    for stack in one_agent.get("/v1/api/status").content["stacks"]:
+        if stack["name"].startswith(project):
+            one_agent.delete(f"/v1/api/project/{stack['name']}?timeout=0&images=false&context={stack['context']}")

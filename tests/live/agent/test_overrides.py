@@ -1,0 +1,184 @@
+"""What a person does over the API lasts: over polls, commits, restarts and crashes."""
+
+from __future__ import annotations
+
+import time
+
+from tests.live.agent.conftest import World
+from tests.support.repository import compose, deploy_config, service
+
+
+def do(world: World, action: str, **query: object) -> None:
+    arguments = "&".join(f"{name}={value}" for name, value in query.items())
+    answer = world.agent.post(f"/v1/api/project/{world.project}/{action}?{arguments}")
+    assert answer.status == 200, answer
+
+
+def test_stopped_by_hand_stays_stopped_until_somebody_starts_it(place: World) -> None:
+    place.deploy(service("web"), service("db"))
+    do(place, "stop", timeout=1)
+    assert place.running() == set()
+    assert place.condition("Suspended")["reason"] == "Stopped"
+    assert place.agent.poll(place.repository.url).status == 200
+    assert place.running() == set()
+    assert place.deploy(service("web", hostname="moved"), service("db")).status == 200
+    assert place.running() == set()
+
+    place.agent.kill()
+    place.agent.start()
+    assert place.agent.poll(place.repository.url).status == 200
+    assert place.running() == set()
+    assert place.condition("Suspended")["status"]
+    stack = place.agent.stack(place.project)
+    assert stack is not None
+    assert stack["overrides"]["stopped"] is True, stack
+
+    do(place, "start")
+    assert place.running() == {"web-1", "db-1"}
+    assert place.containers()[f"{place.project}-web-1"]["Config"]["Hostname"] == "moved"
+    assert place.condition("Suspended") == {}
+    place.assert_rests()
+
+
+def test_restart_ends_a_stop_and_so_does_clearing_the_override(place: World) -> None:
+    place.deploy(service("web"))
+    do(place, "stop", timeout=1)
+    do(place, "restart", timeout=1)
+    assert place.running() == {"web-1"}
+    do(place, "stop", timeout=1)
+    answer = place.agent.delete(f"/v1/api/project/{place.project}/override")
+    assert answer.status == 200, answer
+    assert place.running() == {"web-1"}
+    place.assert_rests()
+
+
+def test_a_restart_restarts_each_container_once_and_changes_nothing_else(place: World) -> None:
+    place.deploy(service("web", scale="2"), service("db"))
+    before, ids = place.started(), place.ids()
+    do(place, "restart", timeout=1)
+    after = place.started()
+    assert place.ids() == ids
+    assert all(after[name] != before[name] for name in before)
+    place.assert_rests()
+
+
+def test_a_removed_project_stays_away_until_its_own_state_changes(place: World) -> None:
+    """Commits of others, polls of the timer, webhooks and restarts do not bring it back."""
+    place.commit(service("web"))
+    place.agent.terminate()
+    place.agent.start(POLL_CONFIG=f"- url: {place.repository.url}\n  interval: 10\n")
+    place.agent.until(lambda: place.running() == {"web-1"}, 20, "the stack runs")
+    answer = place.agent.delete(f"/v1/api/project/{place.project}?timeout=1&images=false")
+    assert answer.status == 200, answer
+    assert place.ids() == {}
+    assert place.condition("Suspended")["reason"] == "Removed"
+
+    def revision() -> str:
+        stack = place.agent.stack(place.project)
+        assert stack is not None
+        return str(stack["revision"])
+
+    head = place.repository.commit({"README.md": "words of others"})
+    place.agent.until(lambda: revision() == head, 20, "the commit was seen")
+    assert place.ids() == {}
+    place.agent.kill()
+    place.agent.start(POLL_CONFIG=f"- url: {place.repository.url}\n  interval: 10\n")
+    head = place.repository.commit({"README.md": "more words"})
+    place.agent.until(lambda: revision() == head, 20, "the commit was seen after a restart")
+    assert place.ids() == {}
+
+    place.commit(service("web", hostname="again"))
+    place.agent.until(lambda: place.running() == {"web-1"}, 20, "its own change brings it back")
+    place.agent.terminate()
+    place.agent.start()
+
+
+def test_a_removed_project_comes_back_by_an_explicit_poll_or_start(place: World) -> None:
+    place.deploy(service("web"))
+    for back in (
+        lambda: place.agent.poll(place.repository.url),
+        lambda: place.agent.post(f"/v1/api/project/{place.project}/start"),
+    ):
+        assert place.agent.delete(f"/v1/api/project/{place.project}?timeout=1&images=false").status == 200
+        assert place.ids() == {}
+        assert back().status == 200
+        assert place.running() == {"web-1"}
+    place.assert_rests()
+
+
+def test_removal_takes_volumes_unless_told_not_to_and_never_those_of_others(place: World) -> None:
+    other = f"{place.project}-other"
+    external = f"{place.project}-external"
+    label = {"io.moored.test": place.project}
+    for name in (other, external):
+        place.engine.call("POST", "/volumes/create", body={"Name": name, "Labels": label})
+    services = [service("web", volumes="['data:/data', 'outside:/outside']")]
+    more = f"volumes:\n  data: {{}}\n  outside: {{external: true, name: {external}}}\n"
+    assert place.deploy(*services, more=more).status == 200
+    assert place.volumes() == {"data"}
+    path = f"/v1/api/project/{place.project}?timeout=1&images=false"
+    assert place.agent.delete(f"{path}&volumes=false").status == 200
+    assert place.ids() == {}
+    assert place.volumes() == {"data"}
+    assert place.agent.poll(place.repository.url).status == 200
+    answer = place.agent.delete(path)
+    assert answer.status == 200, answer
+    assert place.volumes() == set()
+    run = place.agent.run(answer.job_id)
+    assert any(action["target"] == f"{place.project}_data" for action in run["actions"]), run["actions"]
+    left = {volume["Name"] for volume in place.engine.call("GET", "/volumes")["Volumes"]}
+    assert {other, external} <= left
+
+
+def test_a_restart_that_was_accepted_survives_kill_and_is_done_once(place: World) -> None:
+    """The first container's stop takes its whole grace; the agent dies in the middle of it."""
+    slow = service(
+        "slow", command="""["sh", "-c", "trap '' TERM; sleep 3600"]""", stop_grace_period="3s", depends_on="[quick]"
+    )
+    assert place.deploy(service("quick"), slow).status == 200
+    quick, slow_name = f"{place.project}-quick-1", f"{place.project}-slow-1"
+    before = place.started()
+    answer = place.agent.post(f"/v1/api/project/{place.project}/restart?wait=false&timeout=3")
+    assert answer.status == 202, answer
+    place.agent.until(lambda: place.started()[quick] != before[quick], 20, "the first one was restarted")
+    restarted = place.started()[quick]
+    place.agent.kill()
+    place.agent.start()
+    run = place.agent.finished_run(answer.job_id)
+    assert run["status"] == "succeeded", run
+    after = place.started()
+    assert after[slow_name] != before[slow_name]
+    assert after[quick] == restarted, "the one that had its restart was left alone"
+    assert place.running() == {"quick-1", "slow-1"}
+    place.assert_rests()
+
+
+def test_calls_on_a_foreign_project_act_once_and_leave_no_trace(place: World) -> None:
+    labels = {"com.docker.compose.project": place.project, "com.docker.compose.service": "web"}
+    labels |= {"com.docker.compose.container-number": "1", "com.docker.compose.oneoff": "False"}
+    body = {"Image": "moored/busybox:1", "Cmd": ["sleep", "3600"], "Labels": labels, "HostConfig": {"Init": True}}
+    made = place.engine.call("POST", "/containers/create", {"name": f"{place.project}-web-1"}, body)
+    place.engine.call("POST", f"/containers/{made['Id']}/start")
+    place.agent.until(
+        lambda: place.agent.get(f"/v1/api/project/{place.project}").status == 200, 20, "the project was seen"
+    )
+    do(place, "stop", timeout=1)
+    assert place.running() == set()
+    place.engine.call("POST", f"/containers/{made['Id']}/start")
+    time.sleep(1)  # nobody shall do anything in this time
+    assert place.running() == {"web-1"}
+    assert place.agent.stack(place.project) is None
+
+
+def test_commands_of_one_project_follow_each_other(place: World) -> None:
+    place.repository.commit({".doco-cd.yml": deploy_config(place.project), "compose.yaml": compose(service("web"))})
+    assert place.agent.poll(place.repository.url).status == 200
+    jobs = [
+        place.agent.post(f"/v1/api/project/{place.project}/{action}?wait=false&timeout=1").job_id
+        for action in ("restart", "stop", "start", "restart", "stop", "start")
+    ]
+    runs = [place.agent.finished_run(job) for job in jobs]
+    assert [run["status"] for run in runs] == ["succeeded"] * 6, runs
+    for earlier, later in zip(runs, runs[1:], strict=False):
+        assert earlier["finished_at"] <= later["started_at"]
+    assert place.running() == {"web-1"}
