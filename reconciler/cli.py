@@ -8,6 +8,7 @@ fast as Python does, and none but `moored run` needs the agent's libraries.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from reconciler.version import VERSION
 
 EXIT_USAGE = 2
+EXIT_PIPE = 141
+"""What a shell reports of a program that SIGPIPE ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,17 @@ def usage() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console command; returns the exit status."""
+    try:
+        status = _main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (`head`, a closed pager) has seen enough; Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    return status
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
