@@ -66,6 +66,7 @@ MAX_ROUNDS = 8
 """Plans of one reconcile: images, then containers, then what an interrupted earlier attempt
 left; more means that acting does not bring us nearer."""
 
+PING_DEADLINE = 10.0
 WAIT_DELAY = 15.0
 """Seconds after which a stack that waits for its Engine is looked at without being told."""
 HEALTH_DELAY = 60.0
@@ -404,6 +405,7 @@ class StackController:
                 await recorder.flush()
                 stack, desired = await self._after_execution(stack, desired, plan_, result)
                 if not result.ok:
+                    await _still_there(context)
                     raise await self._fail(stack, result.code or "ActionFailed", result.message)
             else:
                 assert plan_ is not None
@@ -413,6 +415,7 @@ class StackController:
             if not going and (acted or requests or stack.observed_generation < stack.generation):
                 ready = await self._health(context, desired)
                 if ready.state is ReadyState.FAILED:
+                    await _still_there(context)
                     # Nothing is left to do, so there is nothing to back off from: events go on
                     # to tell how it is.
                     raise await self._fail(stack, ready.code, ready.message, delay=HEALTH_DELAY)
@@ -612,3 +615,11 @@ class StackController:
 def _grace(requests: Sequence[_Request]) -> float | None:
     """The grace time that a caller asked for."""
     return next((request.stop_timeout for request in requests if request.stop_timeout is not None), None)
+
+
+async def _still_there(context: DockerContext) -> None:
+    """Raises `EngineUnreachable` when a failure is the Engine's going away: one that shuts down
+    refuses what it is asked and ends the containers, and neither is the stack's fault."""
+    if not context.observed.connected:
+        raise EngineUnreachable(context.observed.error or "connection lost")
+    await context.engine.ping(PING_DEADLINE)

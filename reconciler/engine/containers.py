@@ -21,7 +21,7 @@ from typing import Any
 import anyio
 
 from reconciler.engine.client import segment
-from reconciler.engine.errors import ActionFailed, Conflict, EngineError, NotFound, Refused
+from reconciler.engine.errors import ActionFailed, Conflict, DeadlineExceeded, EngineError, NotFound, Refused
 from reconciler.engine.hooks import run_commands
 from reconciler.engine.inject import inject_files
 from reconciler.engine.output import indented, log_tail
@@ -113,7 +113,7 @@ async def start_container(work: Work, action: Action, log: Log) -> None:
                 await _start(work, container_id)
         else:
             await _start(work, container_id)
-    except EngineError as error:
+    except (Refused, DeadlineExceeded) as error:
         message = error.message if isinstance(error, Refused) else str(error)
         raise ActionFailed(f"container {action.target} cannot be started: {message}") from error
     if parked is not None:
