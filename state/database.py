@@ -67,7 +67,7 @@ class Database:
         self._engines = engines
         self.dialect = engines.writer.dialect.name
         self.last_write = float("-inf")
-        """`time.monotonic()` of the last successful commit."""
+        """`time.monotonic()` of the last successful commit, unless a write failed since."""
 
     async def read(self, work: Work[T]) -> T:
         async def run(progress: _Progress) -> T:
@@ -85,7 +85,11 @@ class Database:
             return result
 
         async with self._engines.turn:
-            result = await self._attempt(run)
+            try:
+                result = await self._attempt(run)
+            except StoreUnavailable:
+                self.last_write = float("-inf")
+                raise
         self.last_write = monotonic()
         return result
 
