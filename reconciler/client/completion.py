@@ -165,7 +165,8 @@ def _zsh() -> Iterator[str]:
         yield f"        {name}) _arguments \\"
         for option in options_of(parser):
             for flag in option.flags:
-                yield f"            '{flag}[{_plain(option.help)}]{_zsh_value(flag, option)}' \\"
+                joined = "=" if option.takes_value and flag.startswith("--") else ""
+                yield f"            '{flag}{joined}[{_plain(option.help)}]{_zsh_value(flag, option)}' \\"
         fixed = words_of(parser)
         names = f"_moored_names {command.completes}" if command.completes else "_default"
         if fixed:
