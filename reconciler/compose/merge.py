@@ -173,7 +173,7 @@ def _ipam_config(base: Any, over: Any, path: Path) -> Any:
                     break
             else:
                 pools.append(merged)
-    return pools
+    return pools or None  # an empty base swallows the override, and is no list any more
 
 
 _BUILD_RULES: dict[str, Any] = {

@@ -162,16 +162,19 @@ class _Composer:
         anchor = None
         if event.anchor is not None:
             anchor = self.anchors[event.anchor] = _Anchor(value, tag=event.tag or "")
+        tag = event.tag if self.tagged else None
+        if tag == "!override":
+            self.tagged = False  # what is inside of it is taken as it stands
         fill(value, depth + 1)
         inner, self.resets = self.resets, outer
-        if event.tag == "!reset":
+        if tag == "!override":
+            self.tagged = True
+        if tag in ("!reset", "!override"):
             inner = [()]
-        elif event.tag == "!override":
-            inner = [()]  # what is inside of it is taken as it stands
         if anchor is not None:
             anchor.open, anchor.resets = False, tuple(inner)
         outer.extend(inner)
-        return _DROPPED if event.tag == "!reset" else value
+        return _DROPPED if tag == "!reset" else value
 
     def sequence(self, items: list[Any], depth: int) -> None:
         next_event, append = self.next_event, items.append
@@ -257,10 +260,10 @@ class _Composer:
                 value = resolve_tagged(tag[len(_YAML_TAG) :], text)
             except ValueError as error:
                 raise _at(event, f"yaml: {error}") from error
-        elif tag == "!reset":
+        elif tag == "!reset" and self.tagged:
             self.resets.append(())
             value = _DROPPED
-        elif tag == "!override":
+        elif tag == "!override" and self.tagged:
             self.resets.append(())
             value = text
         else:

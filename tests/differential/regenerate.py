@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,21 +21,30 @@ from tests.differential.cases import GOLDEN, Case, all_cases, golden
 from tests.support.compose_oracle import compose_binary
 
 
+def _limited() -> None:
+    """A file that makes Compose hang must not take the machine with it."""
+    resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+
+
 def ask(binary: str, case: Case) -> dict[str, Any]:
     """What the program answers for the case."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         run_in = case.lay_out(root)
-        done = subprocess.run(
-            [binary, *case.arguments, "config", "--format", "json"],
-            cwd=run_in,
-            env=case.variables(run_in),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [binary, *case.arguments, "config", "--format", "json"],
+                cwd=run_in,
+                env=case.variables(run_in),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=False,
+                preexec_fn=_limited,
+            )
+        except subprocess.TimeoutExpired:
+            return {"refused": "hangs"}
         try:
             if done.returncode == 0:
                 return {"config": json.loads(done.stdout.replace(str(root), "$DIR"))}
