@@ -97,8 +97,8 @@ class _Wait(Exception):
 class _Later(Exception):
     """It is not time yet to act; nothing is wrong that was not said before."""
 
-    def __init__(self, delay: float) -> None:
-        super().__init__(f"not before {delay:g} s")
+    def __init__(self, delay: float, message: str) -> None:
+        super().__init__(message)
         self.delay = delay
 
 
@@ -252,7 +252,10 @@ class StackController:
         except _Later as later:
             result = "waiting"
             self._queue.add_after(key, later.delay)
-            self._answer(requests, StackOutcome(stack=key.name, context=key.context))
+            self._answer(
+                requests,
+                StackOutcome(stack=key.name, context=key.context, status=RunStatus.FAILED, message=str(later)),
+            )
         except _Failed as failure:
             result = "failed"
             message = str(failure)
@@ -383,8 +386,7 @@ class StackController:
                     if not result.ok:
                         raise await self._fail(stack, result.code or "ActionFailed", result.message)
                     continue
-                if not round_:
-                    await self._fight(stack, plan_, asked=bool(requests))
+                await self._fight(stack, plan_, asked=bool(requests) and not round_)
                 if recorder is None:
                     recorder, own_run = await self._begin(stack, requests)
                 await recorder.plan(plan_)
@@ -405,6 +407,8 @@ class StackController:
                 await recorder.flush()
                 stack, desired = await self._after_execution(stack, desired, plan_, result)
                 if not result.ok:
+                    # What does not even succeed is no fight, however often it is tried.
+                    self._fights.forget(stack.key)
                     await _still_there(context)
                     raise await self._fail(stack, result.code or "ActionFailed", result.message)
             else:
@@ -429,7 +433,7 @@ class StackController:
             if own_run is not None and recorder is not None:
                 await self._end(recorder, own_run, RunStatus.SUCCEEDED, "carried out; its health is not known yet")
             raise
-        except (EngineError, PlanError, _Failed) as error:
+        except (EngineError, PlanError, _Failed, _Later) as error:
             if own_run is not None and recorder is not None:
                 await self._end(recorder, own_run, RunStatus.FAILED, str(error))
             raise
@@ -579,7 +583,8 @@ class StackController:
                 )
                 _log.warning("stack is fought over", **self._fields(stack), reason=message)
         if round_.wait:
-            raise _Later(round_.wait)
+            message = f"fought over, the next repair comes in {round_.wait:.0f} s: {summary(plan_)}"
+            raise _Later(round_.wait, message)
 
     async def _set_conditions(self, stack: Stack, conditions: Sequence[Condition], **fields: Any) -> None:
         """Write conditions and fields, but only what differs."""
