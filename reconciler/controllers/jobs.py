@@ -44,6 +44,8 @@ class Job:
     kind: IntentKind | None
     """None: a poll of our own."""
     targets: frozenset[str]
+    started: bool = False
+    """Poll calls are shown as running from their acceptance on; this tells when it is true."""
     results: dict[str, TargetResult] = field(default_factory=dict)
     """By target, so that telling a result again after a fault of the store counts once."""
 
@@ -68,7 +70,8 @@ class Jobs:
         """Work on these runs begins."""
         for job_id in job_ids:
             job = self._jobs.get(job_id)
-            if job is not None and job.run.status is RunStatus.ACCEPTED:
+            if job is not None and not job.started:
+                job.started = True
                 now = utcnow()
                 job.run = replace(job.run, status=RunStatus.RUNNING, started_at=now, updated_at=now)
                 await self._store.put_run(job.run)

@@ -29,7 +29,7 @@ from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import finished, new_run, utcnow
 from reconciler.controllers.stacks import StackController
 from reconciler.controllers.supervise import supervise, unexpected
-from reconciler.deployments.config import DeployConfig
+from reconciler.deployments.config import DeployConfig, DestroyConfig
 from reconciler.deployments.errors import DeployConfigError
 from reconciler.deployments.hostpaths import HostPaths
 from reconciler.deployments.loading import Expanded, RequestedDeployments
@@ -42,6 +42,7 @@ from state.metrics import Metrics
 from state.model import (
     DEFAULT_CONTEXT,
     ConditionType,
+    Removal,
     Run,
     RunStatus,
     Source,
@@ -179,7 +180,7 @@ class _Rendering:
     warnings: list[str]
     rendered: list[tuple[SyncedTree, Rendered]] = field(default_factory=list)
     failed: list[StackOutcome] = field(default_factory=list)
-    destroyed: list[StackKey] = field(default_factory=list)
+    destroyed: dict[StackKey, DestroyConfig] = field(default_factory=dict)
     wanted: set[StackKey] = field(default_factory=set)
     """All stacks the revision speaks of, also those that could not be rendered."""
     complete: bool = True
@@ -449,8 +450,13 @@ class SourceController:
         stacks = await self._store.apply_stacks(
             source.id, commit, [self._stack(source, tree_, one, pending, before) for tree_, one in work.rendered]
         )
-        if pending.asked:
-            stacks = [await self._end_removal(stack) for stack in stacks]
+        # Asked for by a person, or back before its removal had come to an end.
+        stacks = [
+            await self._end_removal(stack)
+            if pending.asked or (stack.key in before and before[stack.key].deleting)
+            else stack
+            for stack in stacks
+        ]
         going = await self._going(source, work, before)
         await self._conclude_rendering(source, work, commit, log)
         due = [
@@ -507,7 +513,7 @@ class SourceController:
             key = StackKey(one.context or DEFAULT_CONTEXT, one.name)
             work.wanted.add(key)
             if one.destroy.enabled:
-                work.destroyed.append(key)
+                work.destroyed[key] = one.destroy
                 continue
             try:
                 rendered = await anyio.to_thread.run_sync(render, one, self._render_context(pending, tree))
@@ -637,6 +643,10 @@ class SourceController:
             ):
                 going.append(key)
         for key in going:
+            destroy = work.destroyed.get(key)
+            if destroy is not None:
+                removal = Removal(before[key].desired_hash, destroy.remove_volumes, destroy.remove_images)
+                await self._store.set_overrides(key, replace(before[key].overrides, removed=removal))
             await self._store.update_stack(key, deleting=True)
         return going
 

@@ -28,7 +28,7 @@ from reconciler.controllers.fights import FightWatch
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import RunRecorder, finished, new_run, utcnow
 from reconciler.controllers.supervise import supervise, unexpected
-from reconciler.controllers.verdicts import FIGHTING, judge, only_asks, removal_of, summary, with_grace
+from reconciler.controllers.verdicts import FIGHTING, judge, only_asks, optional_only, removal_of, summary, with_grace
 from reconciler.deployments.desired import desired_of, force_requested
 from reconciler.engine.errors import EngineError, EngineUnreachable, first_error
 from reconciler.engine.execute import ExecutionResult, Silent
@@ -350,6 +350,9 @@ class StackController:
             return plan(desired, seen)
         removal = stack.overrides.removed
         volumes, images = (removal.volumes, removal.images) if removal else removal_of(stack.config)
+        if not stack.deleting and stack.observed_generation == stack.generation:
+            # Volumes and images went once, when the removal was asked for.
+            volumes, images = False, False
         return plan_down(
             stack.key,
             seen,
@@ -370,13 +373,15 @@ class StackController:
         recorder: RunRecorder | None = None
         own_run = None
         acted = False
+        tried: set[str] = set()
         plan_: Plan | None = None
         try:
             for round_ in range(MAX_ROUNDS):
                 seen = await observe_project(context.engine, context.observed, desired)
                 plan_ = with_grace(self._next_plan(stack, desired, seen, going), _grace(requests))
-                if plan_.empty:
+                if plan_.empty or optional_only(plan_, tried):
                     break
+                tried |= {action.id for action in plan_.actions}
                 if only_asks(plan_):
                     result = await self._ask_registries(context, desired, plan_)
                     stack, desired = await self._after_execution(stack, desired, plan_, result)

@@ -7,6 +7,7 @@ of what runs.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from reconciler.controllers.conditions import find, with_condition, without
@@ -23,6 +24,12 @@ def removal_of(config: JsonObject) -> tuple[bool, bool]:
         return bool(destroy.get("remove_volumes", True)), bool(destroy.get("remove_images", True))
     discovery = config.get("auto_discovery") or {}
     return bool(discovery.get("remove_volumes", False)), bool(discovery.get("remove_images", True))
+
+
+def optional_only(plan_: Plan, tried: Collection[str]) -> bool:
+    """Whether a plan holds nothing but what may fail and was tried already: an image, volume or
+    network that somebody else uses stays, and that is no reason to go round again."""
+    return all(action.params.get("optional") and action.id in tried for action in plan_.actions)
 
 
 def with_grace(plan_: Plan, grace: float | None) -> Plan:

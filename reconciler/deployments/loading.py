@@ -65,7 +65,12 @@ def expand(
         config_file=config_file,
     )
     failures = tuple((problem.name, problem.message) for problem in found.problems)
-    return Expanded(tuple(found.configs), failures, tuple(found.warnings), complete=found.complete and bool(objects))
+    warnings = list(found.warnings)
+    if not found.configs and not failures:
+        warnings.append(
+            f"auto-discovery found no stack below {config.working_dir}: taken for a mistake, so nothing is removed"
+        )
+    return Expanded(tuple(found.configs), failures, tuple(warnings), complete=found.complete and bool(found.configs))
 
 
 def _tracked(root: Path, objects: Mapping[str, str], path: str) -> bool:

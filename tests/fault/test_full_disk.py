@@ -84,9 +84,7 @@ def test_a_full_disk_refuses_intents_and_loses_none(world: World, disk: SmallDis
     world.assert_rests()
 
 
-def test_what_was_accepted_before_the_disk_filled_up_is_done_when_there_is_space(
-    world: World, disk: SmallDisk
-) -> None:
+def test_what_was_accepted_before_the_disk_filled_up_is_done_when_there_is_space(world: World, disk: SmallDisk) -> None:
     """The disk fills up in the middle of a deployment; the runs resolve, the agent lives."""
     agent = world.agent
     assert world.deploy(service("web"), service("db")).status == 200
@@ -96,8 +94,10 @@ def test_what_was_accepted_before_the_disk_filled_up_is_done_when_there_is_space
     assert (poll.status, restart.status) == (202, 202)
     disk.fill()
     agent.until(
-        lambda: any("store cannot be used" in line["msg"] or "command waits" in line["msg"] for line in agent.logs())
-        or agent.get(f"/v1/api/run/{poll.job_id}").content["status"] in ("succeeded", "failed"),
+        lambda: (
+            any("store cannot be used" in line["msg"] or "command waits" in line["msg"] for line in agent.logs())
+            or agent.get(f"/v1/api/run/{poll.job_id}").content["status"] in ("succeeded", "failed")
+        ),
         20,
         "the full disk is met",
     )

@@ -66,9 +66,7 @@ def test_a_fight_is_said_once_and_slows_down_and_heals_when_the_other_side_rests
     opponent = threading.Thread(target=fight)
     opponent.start()
     try:
-        place.agent.until(
-            lambda: place.condition("Degraded").get("reason") == "Fighting", 15, "the fight is noticed"
-        )
+        place.agent.until(lambda: place.condition("Degraded").get("reason") == "Fighting", 15, "the fight is noticed")
         assert "web-1" in place.condition("Degraded")["message"]
         time.sleep(5)
     finally:

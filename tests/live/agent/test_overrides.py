@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from tests.live.agent.conftest import World
@@ -179,6 +180,19 @@ def test_commands_of_one_project_follow_each_other(place: World) -> None:
     ]
     runs = [place.agent.finished_run(job) for job in jobs]
     assert [run["status"] for run in runs] == ["succeeded"] * 6, runs
-    for earlier, later in zip(runs, runs[1:], strict=False):
+    for earlier, later in itertools.pairwise(runs):
         assert earlier["finished_at"] <= later["started_at"]
     assert place.running() == {"web-1"}
+
+
+def test_an_image_that_others_use_stays_and_the_removal_succeeds(place: World) -> None:
+    """The default takes images along; this one is in use, which is no reason to fail or to try again."""
+    place.deploy(service("web"))
+    answer = place.agent.delete(f"/v1/api/project/{place.project}?timeout=1")
+    assert answer.status == 200, answer
+    assert place.ids() == {}
+    assert place.engine.has_image("moored/busybox:1")
+    writes = place.writes()
+    place.repository.commit({"README.md": "words"})
+    assert place.agent.delete(f"/v1/api/project/{place.project}?timeout=1&images=false").status == 200
+    assert place.writes() == writes
