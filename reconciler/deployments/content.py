@@ -21,6 +21,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.compose.model import Model, Project
+from reconciler.planner.builds import is_remote
 
 ENCRYPTED_MARK = b"ENC[AES256_GCM,"
 
@@ -191,7 +192,12 @@ def _build(
     service: str, build: Mapping[str, Any], files: RepositoryFiles, found: dict[str, str], problems: list[str]
 ) -> None:
     context = str(build.get("context", ""))
-    if "://" in context or files.relative(context) is None:
+    if is_remote(context):
+        return
+    if files.relative(context) is None or files.escapes(context):
+        problems.append(
+            f"services.{service}.build.context: {context} lies outside the repository; only its own files are built"
+        )
         return
     if not files.digest(context) and not files.exists(context):
         problems.append(f"services.{service}.build.context: the repository has no {files.relative(context)}")

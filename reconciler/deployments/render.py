@@ -18,6 +18,7 @@ from reconciler.deployments.config import DEFAULT_COMPOSE_FILES, DeployConfig, c
 from reconciler.deployments.content import ContentError, RepositoryFiles, content_digests
 from reconciler.deployments.desired import canonical, tool_labels
 from reconciler.deployments.hostpaths import HostPaths, on_host
+from reconciler.deployments.profiles import seccomp_profiles
 from reconciler.deployments.snapshot import desired_hash, snapshot
 from state.model import JsonObject
 
@@ -133,12 +134,13 @@ def render(config: DeployConfig, context: RenderContext) -> Rendered:
     )
     try:
         content, content_warnings = content_digests(project, files, key=context.key)
+        profiles = seccomp_profiles(project, files, content)
     except ContentError as error:
         raise RenderError(str(error)) from error
 
     values = config_json(config)
     project = on_host(project, context.paths)
-    body = dict(snapshot(project, content))
+    body = dict(snapshot(project, content, profiles))
     digest = desired_hash(body, values)
     body["labels"] = tool_labels(
         name=config.name,

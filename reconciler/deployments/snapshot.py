@@ -33,7 +33,9 @@ _PROJECT_MAPS = (
 )
 
 
-def snapshot(project: Project, content: Mapping[str, Mapping[str, str]]) -> JsonObject:
+def snapshot(
+    project: Project, content: Mapping[str, Mapping[str, str]], seccomp_profiles: Mapping[str, str] | None = None
+) -> JsonObject:
     """The JSON form of a rendered stack. The inverse is `project_of` and `content_of`."""
     body: dict[str, Any] = {
         "version": SNAPSHOT_VERSION,
@@ -42,6 +44,7 @@ def snapshot(project: Project, content: Mapping[str, Mapping[str, str]]) -> Json
         "compose_files": list(project.compose_files),
         "env_files": list(project.env_files),
         "secret_values": dict(project.secret_values),
+        "seccomp_profiles": dict(seccomp_profiles or {}),
         "content": {service: dict(digests) for service, digests in content.items()},
     }
     for field in _PROJECT_MAPS:
