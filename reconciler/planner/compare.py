@@ -17,7 +17,10 @@ from reconciler.planner.model import DesiredStack
 from state.model import Change
 
 HIDDEN = "(hidden)"
+NOT_YET = "0" * 64
+"""Stands for the id of a container that does not exist yet."""
 _LONGEST = 160
+_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 _SECRET_WORDS = re.compile(
     r"pass(word|wd|phrase)?|secret|token|credential|api_?key|private_?key|access_?key|auth|dsn|_key$|^key$|cookie|salt",
     re.IGNORECASE,
@@ -59,6 +62,7 @@ class Redactor:
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, HIDDEN)
+        text = _ID.sub(r"\1", text.replace(NOT_YET, "(new)"))
         text = _FLAG_VALUE.sub(rf"\1{HIDDEN}", _URL_CREDENTIALS.sub(f"{HIDDEN}@", text))
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 

@@ -12,13 +12,14 @@ Restart policy, limits and networks change in place; everything else by replacem
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.compose.confighash import service_hash
 from reconciler.compose.render import Form
-from reconciler.planner.compare import Redactor, brief, changes, short
+from reconciler.planner.compare import NOT_YET, Redactor, brief, changes, short
 from reconciler.planner.containers import (
     LABEL_CONTENT,
     LABEL_FILES,
@@ -88,6 +89,8 @@ class Surroundings:
     redactor: Redactor
     references: Mapping[str, str]
     """Service -> id of the present container that others share namespaces with, where it stays."""
+    present: Mapping[str, str]
+    """As `references`, before this plan: also those that do not stay."""
     unsettled: Mapping[str, str]
     """Service -> why whoever shares its container must be made anew."""
     peers: Mapping[str, list[tuple[str, int]]]
@@ -105,12 +108,13 @@ class Surroundings:
 
 
 def same_definition(around: Surroundings, name: str, container: ObservedContainer) -> bool:
-    """Whether the container's config hash is that of the desired service, in either form."""
+    """Whether the container's config hash is that of the desired service, in either form, with
+    the containers it refers to as they are now."""
     label = container.labels.get(LABEL_CONFIG_HASH)
     if not label:
         return False
     project = around.desired.project
-    references = {other: around.references.get(other, "") for other in referenced_services(project.services[name])}
+    references = {other: around.present.get(other, "") for other in referenced_services(project.services[name])}
     if not all(references.values()):
         return False
     for form in FORMS:
@@ -152,8 +156,7 @@ def decide(around: Surroundings, name: str, container: ObservedContainer) -> Dec
         decision.swept.append(Reason("NamespaceChanged", f"{what} of {other} changed: {around.unsettled[other]}"))
     if moved:
         decision.replace.append(moved)
-    if not unsettled:
-        _look_inside(around, decision, name, container, same=same, moved=moved is not None)
+    _look_inside(around, decision, name, container, same=same, moved=moved is not None)
     _look_at_content(around, decision, name, container)
     if not same and container.labels.get(LABEL_CONTENT) is not None:
         wanted, has = files_digest(project, service), container.labels.get(LABEL_FILES, "")
@@ -191,15 +194,14 @@ def _image_reason(around: Surroundings, name: str, container: ObservedContainer)
 
 def desired_spec(around: Surroundings, name: str, number: int) -> ContainerSpec:
     """The spec of a service as it would be with what exists now."""
+    service = around.desired.project.services[name]
     return container_spec(
         around.desired,
         name,
         number,
         engine=around.observed.engine,
-        references=around.references,
-        peers={
-            linked: around.peers.get(linked, []) for linked, _ in linked_services(around.desired.project.services[name])
-        },
+        references={**dict.fromkeys(referenced_services(service), NOT_YET), **around.present},
+        peers={linked: around.peers.get(linked, []) for linked, _ in linked_services(service)},
         images=around.observed.images,
         tool_labels=False,
     )
@@ -236,6 +238,12 @@ def _look_inside(
 def _sort_changes(
     around: Surroundings, decision: Decision, name: str, found: list[tuple[str, Change]], wanted: Mapping[str, Any]
 ) -> None:
+    service = around.desired.project.services[name]
+    shared = set(referenced_services(service).values())
+    moved = [change for a, change in found if a in shared and _was_shared(change)]
+    if moved:
+        decision.swept.append(Reason("NamespaceChanged", "", tuple(moved)))
+        found = [(a, change) for a, change in found if change not in moved]
     in_place = [(a, change) for a, change in found if a == "restart" or (a in UPDATABLE and wanted[a])]
     rest = [change for a, change in found if (a, change) not in in_place]
     everything = Reason("DefinitionChanged", "", tuple(change for _, change in found))
@@ -244,6 +252,15 @@ def _sort_changes(
     elif in_place:
         decision.update = _update_body(around.desired, name, [a for a, _ in in_place], wanted)
         decision.update_reasons.append(everything)
+
+
+_SHARED_BEFORE = re.compile(r"(container:)?[0-9a-f]{12}\b")
+
+
+def _was_shared(change: Change) -> bool:
+    """Whether the old value names a container too: another one of the same service, most likely,
+    which says nothing about this container's own definition."""
+    return _SHARED_BEFORE.match(change.old) is not None
 
 
 def _update_body(desired: DesiredStack, name: str, changed: list[str], wanted: Mapping[str, Any]) -> Json:
@@ -310,9 +327,9 @@ def _look_at_networks(
     prefix = f"services.{name}"
     if found.mode:
         joined = bool(service_networks(around.desired.project.services[name]))
-        change = Change(f"{prefix}.{'networks' if joined else 'network_mode'}", *found.mode)
+        change = Change(f"{prefix}.{'networks' if joined else 'network_mode'}", *map(around.redactor.text, found.mode))
         reason = Reason("NetworkChanged", "", (change,))
-        if same:
+        if same or (not joined and _was_shared(change)):
             decision.swept.append(reason)
         else:
             decision.replace.append(reason)

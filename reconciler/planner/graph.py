@@ -71,6 +71,15 @@ def is_awaited_job(project: Project, name: str) -> bool:
     )
 
 
+def lends_namespace(project: Project, name: str) -> bool:
+    """Whether some service joins a namespace of this one, and so needs it to run."""
+    joined = f"service:{name}"
+    return any(
+        joined in (service.get("network_mode"), service.get("ipc"), service.get("pid"))
+        for service in project.services.values()
+    )
+
+
 def image_reference(project: Project, name: str) -> str:
     """The image of a service as written, else the name under which it is built."""
     return project.services[name].get("image") or f"{project.name}-{name}"

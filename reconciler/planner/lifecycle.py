@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from reconciler.compose.model import Model, Project
-from reconciler.planner.graph import is_awaited_job
+from reconciler.planner.graph import is_awaited_job, lends_namespace
 from reconciler.planner.hostconfig import restart_policy
 from reconciler.planner.model import DesiredStack
 from state.observed import ObservedContainer
@@ -62,13 +62,16 @@ def has_healthcheck(service: Model, container: ObservedContainer | None = None) 
 
 def is_one_shot(project: Project, name: str, container: ObservedContainer | None = None) -> bool:
     """Whether a service is expected to end: somebody waits for its completion, or it offers
-    nothing (no published port, no health check) and nothing restarts it after success."""
+    nothing (no published port, no health check, no namespace) and nothing restarts it after
+    success."""
     service = project.services[name]
     if is_awaited_job(project, name):
         return True
     if restart_policy(service)["Name"] not in ("", "no", "on-failure"):
         return False
-    return not service.get("ports") and not has_healthcheck(service, container)
+    if service.get("ports") or has_healthcheck(service, container):
+        return False
+    return not lends_namespace(project, name)
 
 
 def course(desired: DesiredStack, name: str, container: ObservedContainer) -> Course:

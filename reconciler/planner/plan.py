@@ -80,6 +80,7 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
     remade_networks = _networks_to_remake(draft, desired, observed, groups, networks)
     remade_volumes = _volumes_to_remake(draft, desired, observed, groups, volumes)
     references: dict[str, str] = {}
+    present: dict[str, str] = {}
     unsettled: dict[str, str] = {}
     peers: dict[str, list[tuple[str, int]]] = {}
     around = Surroundings(
@@ -87,6 +88,7 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
         observed=observed,
         redactor=Redactor(desired),
         references=references,
+        present=present,
         unsettled=unsettled,
         peers=peers,
         network_ids={state.name: state.present.id for state in networks if state.present is not None},
@@ -109,6 +111,8 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
         services[name] = service
         peers[name] = service.names(desired)
         _settle_reference(desired, service, references, unsettled)
+        if members:
+            present[name] = min(members, key=lambda container: container.name).id
     return Scene(desired, observed, groups, networks, volumes, remade_networks, remade_volumes, services, around)
 
 

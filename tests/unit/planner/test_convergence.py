@@ -6,6 +6,7 @@ model Engine carries the plans out, in any order their needs allow.
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from typing import Any
@@ -142,7 +143,11 @@ def _check_names(engine: ModelEngine, desired: DesiredStack) -> None:
         assert "_" not in name, f"temporary name left: {engine.states()}"
 
 
-_quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_quick = settings(
+    max_examples=settings.default.max_examples if os.environ.get("HYPOTHESIS_PROFILE") else 25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 _seeds = st.integers(0, 1_000_000).map(random.Random)
 _engines = st.sampled_from([OLD_ENGINE, NEW_ENGINE])
 
