@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.log import get_logger
 from reconciler.engine.execute import ExecutionResult
+from reconciler.log import get_logger
 from reconciler.planner.model import Action, Plan
 from state.events import EventHub
 from state.ids import uuid7

@@ -28,7 +28,16 @@ from reconciler.controllers.fights import FightWatch
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import RunRecorder, finished, new_run, utcnow
 from reconciler.controllers.supervise import supervise, unexpected
-from reconciler.controllers.verdicts import FIGHTING, judge, only_asks, optional_only, removal_of, summary, with_grace
+from reconciler.controllers.verdicts import (
+    FIGHTING,
+    being_replaced,
+    judge,
+    only_asks,
+    optional_only,
+    removal_of,
+    summary,
+    with_grace,
+)
 from reconciler.deployments.desired import desired_of, force_requested
 from reconciler.engine.errors import EngineError, EngineUnreachable, first_error
 from reconciler.engine.execute import ExecutionResult, Silent
@@ -69,6 +78,8 @@ left; more means that acting does not bring us nearer."""
 PING_DEADLINE = 10.0
 WAIT_DELAY = 15.0
 """Seconds after which a stack that waits for its Engine is looked at without being told."""
+REPLACING_DELAY = 1.0
+"""Seconds between two looks while somebody else recreates a container."""
 HEALTH_DELAY = 60.0
 """Seconds after which a stack whose health failed is looked at without an event."""
 PROGRESS_DELAY = 15.0
@@ -335,6 +346,8 @@ class StackController:
                 glance = self._next_plan(stack, desired, seen, going)
                 if glance.empty:
                     return await self._conclude(stack, desired, seen, going, blocked=glance)
+                if not requests and being_replaced(seen, utcnow()):
+                    raise _Later(REPLACING_DELAY, "somebody is recreating a container with Compose")
 
         try:
             return await self._converge(stack, desired, context, requests, going)

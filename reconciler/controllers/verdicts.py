@@ -7,14 +7,22 @@ of what runs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from reconciler.controllers.conditions import find, with_condition, without
 from reconciler.planner import ActionKind, Plan, Readiness, ReadyState
 from state.model import Condition, ConditionType, JsonObject, Stack
+from state.observed import ObservedProject
 
 FIGHTING = "Fighting"
+LABEL_REPLACE = "com.docker.compose.replace"
+LABEL_MANAGER = "cd.doco.metadata.manager"
+REPLACED_WITHIN = timedelta(seconds=60)
+"""An older successor was left behind by a Compose that was broken off: it is cleared away."""
+_SUCCESSOR = re.compile(r"[0-9a-f]{12}_")
 
 
 def removal_of(config: JsonObject) -> tuple[bool, bool]:
@@ -30,6 +38,22 @@ def optional_only(plan_: Plan, tried: Collection[str]) -> bool:
     """Whether a plan holds nothing but what may fail and was tried already: an image, volume or
     network that somebody else uses stays, and that is no reason to go round again."""
     return all(action.params.get("optional") and action.id in tried for action in plan_.actions)
+
+
+def being_replaced(seen: ObservedProject, now: datetime) -> bool:
+    """Whether somebody is recreating a container with Compose at this very moment.
+
+    Compose makes the successor beside the container, under a name with a prefix, and renames it
+    at the end. Whoever repairs the project meanwhile takes the successor away from under it.
+    """
+    return any(
+        LABEL_REPLACE in container.labels
+        and LABEL_MANAGER not in container.labels
+        and _SUCCESSOR.match(container.name) is not None
+        and container.created_at is not None
+        and now - container.created_at < REPLACED_WITHIN
+        for container in seen.containers
+    )
 
 
 def with_grace(plan_: Plan, grace: float | None) -> Plan:
