@@ -12,7 +12,7 @@
 # and .venv/; the agent listens on port 8420, the demo's web page on 8421 (or the next free ones).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-. scripts/machine.sh
+. tests/support/machine.sh
 
 mode=${1:---background}
 case $mode in

@@ -10,7 +10,7 @@
 # if none answers, and ended again. Whatever tests make carries names of its own and is removed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-. scripts/machine.sh
+. tests/support/machine.sh
 become_root "$@"
 prepare_state
 started=$(date +%s)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.docker_api import DockerApi
 from tests.support.compose_oracle import Compose
+from tests.support.docker_api import DockerApi
 from tests.support.engine import PrivateEngine, shared_engine
 from tests.support.names import owned_project, unique_name
 from tests.support.newer_engine import NewerEngine, wanted

@@ -25,9 +25,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.docker_api import DockerApi
 from tests.support.agent import AgentProcess
 from tests.support.compose_oracle import Compose
+from tests.support.docker_api import DockerApi
 from tests.support.engine import shared_engine
 from tests.support.names import unique_name
 from tests.support.repository import LocalRepository, compose, deploy_config, service

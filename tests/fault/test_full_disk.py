@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.docker_api import DockerApi
 from tests.live.agent.conftest import World
 from tests.support.agent import AgentProcess
+from tests.support.docker_api import DockerApi
 from tests.support.repository import LocalRepository, service
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from scripts.docker_api import DockerApi
 from tests.live.agent.conftest import World
 from tests.support.agent import running_agent
+from tests.support.docker_api import DockerApi
 from tests.support.git_servers import Fault, GitHTTPServer, Repository
 from tests.support.repository import LocalRepository, compose, deploy_config, service
 

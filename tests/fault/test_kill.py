@@ -14,8 +14,8 @@ import random
 import time
 from pathlib import Path
 
-from scripts.docker_api import DockerApi
 from tests.support.agent import AgentProcess
+from tests.support.docker_api import DockerApi
 from tests.support.repository import LocalRepository, compose, deploy_config, service
 
 KILLS = int(os.environ.get("MOORED_KILLS", "20"))

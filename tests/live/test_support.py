@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.docker_api import LABEL_PROJECT, DockerApi, EngineError, wait_project
 from tests.support.compose_oracle import Compose, ComposeFailed
+from tests.support.docker_api import LABEL_PROJECT, DockerApi, EngineError, wait_project
 from tests.support.engine import BUSYBOX, PrivateEngine
 from tests.support.names import owned_project
 from tests.support.newer_engine import NewerEngine

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.docker_api import DEFAULT_SOCKET, DockerApi, import_busybox
+from tests.support.docker_api import DEFAULT_SOCKET, DockerApi, import_busybox
 from tests.support.waiting import wait_for
 
 BUSYBOX = "moored/busybox:1"

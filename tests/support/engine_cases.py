@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.docker_api import DockerApi
 from tests.support.compose_oracle import Compose, ComposeFailed
+from tests.support.docker_api import DockerApi
 from tests.support.recording_proxy import RecordingProxy
 
 FOLDER = Path(__file__).parents[1] / "differential" / "engine_cases"

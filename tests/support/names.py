@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scripts.docker_api import DockerApi
+from tests.support.docker_api import DockerApi
 
 LABEL_TEST = "io.moored.test"
 

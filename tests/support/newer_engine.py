@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from scripts.docker_api import DockerApi, import_busybox
+from tests.support.docker_api import DockerApi, import_busybox
 from tests.support.engine import BUSYBOX
 from tests.support.names import LABEL_TEST, unique_name
 from tests.support.waiting import wait_for

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from scripts.docker_api import DockerApi
+from tests.support.docker_api import DockerApi
 from tests.support.waiting import wait_for
 
 MANIFEST_TYPES = ", ".join(

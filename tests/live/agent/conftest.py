@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from scripts.docker_api import DockerApi
 from tests.support.agent import AgentProcess, Answer, running_agent
+from tests.support.docker_api import DockerApi
 from tests.support.repository import LocalRepository, compose, deploy_config
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.docker_api import DockerApi
 from tests.live.agent.conftest import World
+from tests.support.docker_api import DockerApi
 from tests.support.git_servers import GitHTTPServer
 from tests.support.repository import LocalRepository, compose, deploy_config, service
 

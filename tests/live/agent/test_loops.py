@@ -7,8 +7,8 @@ import threading
 import time
 from collections import Counter
 
-from scripts.docker_api import EngineError
 from tests.live.agent.conftest import World
+from tests.support.docker_api import EngineError
 from tests.support.repository import service
 
 ONCE = {"restart": '"no"', "init": "true"}

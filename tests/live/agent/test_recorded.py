@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from scripts.docker_api import DockerApi
 from tests.support.agent import AgentProcess, Answer
+from tests.support.docker_api import DockerApi
 from tests.support.git_servers import GitHTTPServer
 
 SECRET = "kit-secret"

@@ -4,7 +4,7 @@ The scripts at the top level run on machines that have neither a `docker` comman
 libraries yet, and tests need a second pair of eyes that shares no code with the product:
 both use this. One connection a call, JSON in and out, every call with a deadline.
 
-As a command (`python3 scripts/docker_api.py …`):
+As a command (`python3 tests/support/docker_api.py …`):
     ping                     exit 0 when an Engine answers, else say why not
     version                  name the Engine and its API version
     import-busybox IMAGE…    an image from this machine's static busybox under these names, unless there

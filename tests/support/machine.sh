@@ -4,7 +4,7 @@
 # Sourced, not run. Every step looks first and does only what is missing, so all can be run
 # again at any time; what a step did goes to a log file, of which an error shows the end.
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 state=$root/.moored
 log=$state/setup.log
 python=$root/.venv/bin/python
@@ -140,7 +140,8 @@ make_venv() {
     printf '%s\n' "$wanted" >"$stamp"
 }
 
-docker_api() { "${system_python:-python3}" "$root/scripts/docker_api.py" "$@"; }
+# Isolated, so that no module beside the file can take the place of a standard one.
+docker_api() { "${system_python:-python3}" -I "$root/tests/support/docker_api.py" "$@"; }
 
 engine_answers() { docker_api ping 2>/dev/null; }
 
