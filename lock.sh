@@ -26,9 +26,11 @@ compile() {
         --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options "$@"
 }
 
-read_list build-system requires | compile "$@" --output-file=requirements.lock pyproject.toml -
+# The larger set first, so that what runs is what was tested: a test tool may hold a version back.
 { read_list build-system requires; read_list dependency-groups dev; } |
-    compile "$@" --constraint=requirements.lock --output-file=requirements-dev.lock pyproject.toml -
+    compile "$@" --output-file=requirements-dev.lock pyproject.toml -
+read_list build-system requires |
+    compile "$@" --constraint=requirements-dev.lock --output-file=requirements.lock pyproject.toml -
 read_list dependency-groups oracle | compile "$@" --output-file=requirements-oracle.lock -
 
 grep -c '==' requirements.lock requirements-dev.lock requirements-oracle.lock | sed 's/:/: /; s/$/ packages/'
