@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from .decode import Always, ListOf, MapOf, Object, Printed, ulimit
 from .model import Model, Project
 from .objects import NETWORK, SERVICE, VOLUME
 from .render import Form, network_form, service_form
+from .scalars import plain_decimal, shortest_digits
 
 _NOT_HASHED = ("build", "pull_policy", "scale", "depends_on", "profiles", "env_file")
 
@@ -27,10 +27,11 @@ _NOT_HASHED = ("build", "pull_policy", "scale", "depends_on", "profiles", "env_f
 def service_hash(project: Project, name: str, *, form: Form = "5", references: Mapping[str, str] | None = None) -> str:
     """The hash of one service.
 
-    `references` maps service names to the ids of their containers: at `up`, `network_mode`, `ipc`
-    and `pid` of `service:X` and the entries of `volumes_from` hold container ids when the hash is
-    taken. Without it they are hashed as written, which is what `docker compose config --hash`
-    shows.
+    With `references`, the value of the label that `up` writes: it maps service names to the ids of
+    their containers, because `network_mode`, `ipc` and `pid` of `service:X` and the entries of
+    `volumes_from` hold container ids when the hash is taken; and `use_api_socket` has become a mount,
+    a config and a variable by then. Without `references`, the service is hashed as written, which is
+    what `docker compose config --hash` shows.
     """
     service = service_form(project.services[name], form, project.long_binds.get(name, ()))
     for key in _NOT_HASHED:
@@ -39,6 +40,8 @@ def service_hash(project: Project, name: str, *, form: Form = "5", references: M
         service["deploy"] = {key: value for key, value in service["deploy"].items() if key != "replicas"}
     if references is not None:
         _refer(service, references)
+        if service.get("use_api_socket"):
+            _mount_api_socket(service)
     return _digest(service, SERVICE)
 
 
@@ -56,6 +59,16 @@ def _refer(service: Model, references: Mapping[str, str]) -> None:
         sources.append(source)
     if sources:
         service["volumes_from"] = sources
+
+
+def _mount_api_socket(service: Model) -> None:
+    socket = "/var/run/docker.sock"
+    service["volumes"] = [*(service.get("volumes") or ()), {"type": "bind", "source": socket, "target": socket}]
+    service["environment"] = dict(
+        sorted({"DOCKER_CONFIG": "/run/secrets/docker", **(service.get("environment") or {})}.items())
+    )
+    credentials = {"source": "#apisocket", "target": "/run/secrets/docker/config.json"}
+    service["configs"] = [*(service.get("configs") or ()), credentials]
 
 
 def network_hash(network: Model, form: Form = "5") -> str:
@@ -108,11 +121,9 @@ def go_json(value: Any) -> str:
 
 
 def _go_float(value: float) -> str:
-    if value == int(value) and abs(value) < 1e21:
-        return str(int(value))
-    if value == 0 or 1e-6 <= abs(value) < 1e21:
-        digits = max(0, 20 - math.floor(math.log10(abs(value)))) if value else 0
-        text = repr(value)
-        return f"{value:.{digits}f}".rstrip("0") if "e" in text else text
-    mantissa, _, exponent = f"{value!r}".partition("e")
-    return f"{mantissa}e{int(exponent):+d}"
+    sign = "-" if value < 0 else ""
+    digits, exponent = shortest_digits(abs(value))
+    if -7 < exponent < 21:
+        return sign + plain_decimal(digits, exponent)
+    mantissa = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
+    return f"{sign}{mantissa}e{exponent:+d}"

@@ -115,7 +115,8 @@ class PathResolver:
             for watch in _items(develop.get("watch")):
                 if isinstance(watch.get("path"), str):
                     watch["path"] = self.first_link(self.absolute(watch["path"]))
-        for index, volume in enumerate(service.get("volumes") or ()):
+        volumes = service.get("volumes")
+        for index, volume in enumerate(volumes if volumes.__class__ is list else ()):
             if volume.__class__ is dict and volume.get("type") == "bind":
                 source = volume.get("source")
                 if not isinstance(source, str):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from .errors import ComposeError, problem_at
 from .model import Model, Project
+from .scalars import resolve
 
 Form = Literal["2", "5"]
 
@@ -113,22 +114,59 @@ def to_json(project: Project, *, form: Form = "5") -> str:
 
 
 def to_yaml(project: Project, *, form: Form = "5") -> str:
-    """The text of `config`."""
+    """The text of `config`. Where Compose writes YAML otherwise than JSON, so does this."""
     import yaml
 
     printed = render(project, form=form)
-    models = {key: model for key, model in project.models.items() if key in referenced(project)["models"]}
     tree: dict[str, Any] = {key: printed.pop(key) for key in ("name", "services")}
     for section in ("networks", "volumes", "secrets", "configs"):
         if section in printed:
             tree[section] = printed.pop(section)
-    if models:
+    used = referenced(project)["models"]
+    if models := {key: model for key, model in project.models.items() if key in used}:
         tree["models"] = _doubled(models)
     tree.update(printed)
     for service in tree["services"].values():
-        for key in ("command", "entrypoint"):
-            if service.get(key) is None:
-                service.pop(key, None)
-        if isinstance(build := service.get("build"), dict) and "ssh" in build:
-            build["ssh"] = [key if isinstance(key, str) else f"{key['id']}: {key['path']}" for key in build["ssh"]]
-    return yaml.dump(tree, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
+        _service_as_yaml(service)
+    for network in tree.get("networks", {}).values():
+        _drop_empty(network, "ipam")
+
+    class Dumper(yaml.CSafeDumper):
+        """Quotes what YAML 1.2 would read as something else than text."""
+
+    def text(dumper: Dumper, value: str) -> yaml.ScalarNode:
+        resolved = resolve(value)
+        style = None if resolved.__class__ is str else "'"
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1 << 20)
+
+
+def _service_as_yaml(service: Model) -> None:
+    """What is printed in JSON for lack of a choice goes; a few structures have another shape."""
+    _drop_empty(service, "command", "entrypoint")
+    for hook in [*(service.get(kind) or () for kind in ("pre_start", "post_start", "pre_stop"))]:
+        for item in hook:
+            _drop_empty(item, "command")
+    _drop_empty(service.get("deploy") or {}, "resources", "placement")
+    for watch in (service.get("develop") or {}).get("watch") or ():
+        _drop_empty(watch["exec"], "command")
+        _drop_empty(watch, "exec")
+    for holder in (service, service.get("build") or {}):
+        for name, limit in (holder.get("ulimits") or {}).items():
+            if isinstance(limit, dict):
+                holder["ulimits"][name] = {"soft": limit.get("soft", 0), "hard": limit.get("hard", 0)}
+    blkio = service.get("blkio_config") or {}
+    for key, devices in blkio.items():
+        if isinstance(devices, list):
+            blkio[key] = [{name.lower(): value for name, value in device.items()} for device in devices]
+    build = service.get("build") or {}
+    if "ssh" in build:
+        build["ssh"] = [key if isinstance(key, str) else f"{key['id']}: {key['path']}" for key in build["ssh"]]
+
+
+def _drop_empty(holder: Model, *keys: str) -> None:
+    for key in keys:
+        if key in holder and (holder[key] is None or holder[key] == {}):
+            del holder[key]

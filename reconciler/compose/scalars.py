@@ -150,14 +150,14 @@ def float_text(value: float) -> str:
         return "+Inf" if value > 0 else "-Inf"
     if value == 0:
         return "-0" if math.copysign(1, value) < 0 else "0"
-    digits, exponent = _shortest(repr(abs(value)))
+    digits, exponent = shortest_digits(abs(value))
     sign = "-" if value < 0 else ""
-    return sign + (_scientific(digits, exponent) if exponent < -4 or exponent >= 6 else _plain(digits, exponent))
+    return sign + (_scientific(digits, exponent) if exponent < -4 or exponent >= 6 else plain_decimal(digits, exponent))
 
 
-def _shortest(text: str) -> tuple[str, int]:
-    """Significant digits and decimal exponent of a positive number that `repr` printed."""
-    mantissa, _, power = text.partition("e")
+def shortest_digits(value: float) -> tuple[str, int]:
+    """The significant digits that identify a positive number, and its decimal exponent."""
+    mantissa, _, power = repr(value).partition("e")
     whole, _, fraction = mantissa.partition(".")
     exponent = int(power or 0) + len(whole) - 1
     digits = whole + fraction
@@ -171,7 +171,7 @@ def _scientific(digits: str, exponent: int) -> str:
     return f"{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02}"
 
 
-def _plain(digits: str, exponent: int) -> str:
+def plain_decimal(digits: str, exponent: int) -> str:
     if exponent < 0:
         return "0." + "0" * (-exponent - 1) + digits
     if len(digits) <= exponent + 1:
