@@ -68,7 +68,7 @@ class Redactor:
 
     def value(self, name: str, value: Any) -> str:
         """How a value of this name is shown."""
-        if value in (None, "", [], {}, ()):
+        if value in (None, "", [], {}, ()) or (value == 0 and not isinstance(value, bool)):
             return "(none)"
         if is_secret_name(name):
             return HIDDEN

@@ -11,6 +11,7 @@ from reconciler.planner.decisions import Decision
 from reconciler.planner.graph import (
     image_reference,
 )
+from reconciler.planner.images import image_references
 from reconciler.planner.labels import ACTIVE
 from reconciler.planner.model import ActionKind
 from reconciler.planner.resources import NetworkState, Standing
@@ -61,7 +62,7 @@ def write_volumes(rollout: Rollout) -> None:
     for state in scene.volumes:
         reasons = [Reason("Missing", f"volume {state.name} does not exist")]
         needs: list[str] = []
-        if state.key in scene.remade_volumes:
+        if state.name in scene.remade_volumes:
             reasons = [Reason("VolumeChanged", "", state.changes)]
             users = [c for service in scene.services.values() for c in (*service.doomed, *service.surplus)]
             users.extend(scene.groups.orphans)
@@ -81,7 +82,7 @@ def write_volumes(rollout: Rollout) -> None:
             state.name,
             reasons=reasons,
             needs=needs,
-            params={"network": None, "volume": state.key},
+            params={"volume": state.key},
         )
 
 
@@ -159,7 +160,8 @@ def prune_images(rollout: Rollout) -> None:
     if not scene.desired.policy.prune_images:
         return
     gone = [*scene.groups.orphans] if scene.desired.policy.remove_orphans else []
-    staying: set[str] = {image.id for image in scene.observed.images.values() if image is not None}
+    wanted = (scene.observed.images.get(reference) for reference in image_references(scene.desired.project))
+    staying: set[str] = {image.id for image in wanted if image is not None}
     staying.update(container.image_id for container in scene.groups.others)
     for service in scene.services.values():
         gone.extend((*service.surplus, *service.doomed))

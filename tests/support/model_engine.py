@@ -250,17 +250,19 @@ class ModelEngine:
         for bind in host.get("Binds", ()):
             source, target, _ = bind.split(":")
             kind = "bind" if source.startswith("/") else "volume"
-            name = {} if kind == "bind" else {"Name": source}
+            name: dict[str, Any] = {} if kind == "bind" else {"Name": source}
             mounts.append({"Type": kind, "Source": source, "Destination": target, "RW": True, **name})
         for mount in host.get("Mounts", ()):
-            name = mount.get("Source") or self._new_id(f"{container_id}{mount['Target']}")
-            entry = {"Type": mount["Type"], "Source": name, "Destination": mount["Target"], "RW": True}
-            mounts.append({**entry, "Name": name} if mount["Type"] == "volume" else entry)
+            origin = mount.get("Source") or self._new_id(f"{container_id}{mount['Target']}")
+            entry = {"Type": mount["Type"], "Source": origin, "Destination": mount["Target"], "RW": True}
+            mounts.append({**entry, "Name": origin} if mount["Type"] == "volume" else entry)
+        for lender in host.get("VolumesFrom", ()):
+            mounts.extend(dict(mount) for mount in self.containers[lender.partition(":")[0]]["Mounts"])
         taken = {mount["Destination"] for mount in mounts}
         for target in image.config.get("Volumes") or {}:
             if target not in taken:
-                name = self._new_id(f"{container_id}{target}")
-                mounts.append({"Type": "volume", "Name": name, "Source": name, "Destination": target, "RW": True})
+                made = self._new_id(f"{container_id}{target}")
+                mounts.append({"Type": "volume", "Name": made, "Source": made, "Destination": target, "RW": True})
         return mounts
 
     def _create_container(self, action: Action, desired: DesiredStack) -> Iterator[None]:

@@ -50,13 +50,14 @@ _features = st.fixed_dictionaries(
 
 @st.composite
 def _services(draw: st.DrawFn) -> dict[str, Any]:
-    names = draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=1, max_size=4).map(sorted))
+    names = sorted(draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=1, max_size=4)))
     services: dict[str, Any] = {}
     for position, name in enumerate(names):
         service = dict(draw(_features))
         before = names[:position]
-        if before and draw(st.booleans()):
-            needs = draw(st.lists(st.sampled_from(before), unique=True, min_size=1))
+        depends: bool = draw(st.booleans())
+        if before and depends:
+            needs: list[str] = draw(st.lists(st.sampled_from(before), unique=True, min_size=1))
             service["depends_on"] = {
                 need: {
                     "condition": draw(
@@ -71,11 +72,11 @@ def _services(draw: st.DrawFn) -> dict[str, Any]:
                 }
                 for need in needs
             }
-        shareable = [other for other in before if services[other].get("scale", 1) > 0]
-        sharing = draw(st.sampled_from(["", "", "network_mode", "volumes_from"])) if shareable else ""
+        lenders = [other for other in before if services[other].get("scale", 1) > 0]
+        sharing = draw(st.sampled_from(["", "", "network_mode", "volumes_from"])) if lenders else ""
         behaviour = draw(st.sampled_from([RUNS, RUNS, HEALTHY, DONE]))
         if sharing:
-            target = draw(st.sampled_from(shareable))
+            target = draw(st.sampled_from(lenders))
             if sharing == "volumes_from":
                 service["volumes_from"] = [target]
             elif services[target]["x-behaviour"] != DONE:
@@ -143,11 +144,8 @@ def _check_names(engine: ModelEngine, desired: DesiredStack) -> None:
         assert "_" not in name, f"temporary name left: {engine.states()}"
 
 
-_quick = settings(
-    max_examples=settings.default.max_examples if os.environ.get("HYPOTHESIS_PROFILE") else 25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+EXAMPLES = int(os.environ.get("MOORED_EXAMPLES", "25"))
+_quick = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _seeds = st.integers(0, 1_000_000).map(random.Random)
 _engines = st.sampled_from([OLD_ENGINE, NEW_ENGINE])
 
