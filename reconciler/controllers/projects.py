@@ -39,6 +39,7 @@ from state.model import (
     RunStatus,
     Stack,
     StackKey,
+    Trigger,
 )
 from state.observed import ObservedProject
 from state.store import Store
@@ -199,6 +200,7 @@ class ProjectController:
         outcome = await self._stacks.deploy(
             stack.key,
             job_id=command.run.job_id,
+            trigger=Trigger.API.value,
             explicit=True,
             stop_timeout=command.timeout if command.intent.kind is not IntentKind.PROJECT_START else None,
         )

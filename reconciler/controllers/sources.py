@@ -170,6 +170,11 @@ class _Pending:
         self.source_name = other.source_name or self.source_name
         self.source_url = other.source_url or self.source_url
 
+    @property
+    def kind(self) -> Trigger:
+        """What set the work off."""
+        return Trigger.POLL if self.filter_ref is None else Trigger.WEBHOOK
+
 
 @dataclass
 class _Rendering:
@@ -464,7 +469,7 @@ class SourceController:
             for stack in stacks
             if pending.explicit or stack.observed_generation < stack.generation or not _ready(stack)
         ]
-        outcomes = [*work.failed, *await self._deploy([*due, *going], leader)]
+        outcomes = [*work.failed, *await self._deploy([*due, *going], leader, pending.kind)]
         bad = [outcome for outcome in outcomes if outcome.status is RunStatus.FAILED]
         finish = log.warning if bad else log.info
         finish(
@@ -553,12 +558,12 @@ class SourceController:
         for warning in work.warnings:
             log.warning("deploy configuration", warning=warning)
 
-    async def _deploy(self, keys: Iterable[StackKey], leader: str) -> list[StackOutcome]:
+    async def _deploy(self, keys: Iterable[StackKey], leader: str, trigger: Trigger) -> list[StackOutcome]:
         """Reconcile stacks side by side, for a run."""
         outcomes: list[StackOutcome] = []
 
         async def one(key: StackKey) -> None:
-            outcomes.append(await self._stacks.deploy(key, job_id=leader))
+            outcomes.append(await self._stacks.deploy(key, job_id=leader, trigger=trigger.value))
 
         async with anyio.create_task_group() as tasks:
             for key in keys:

@@ -92,6 +92,7 @@ class _Request:
 
     job_id: str
     explicit: bool
+    trigger: str
     stop_timeout: float | None = None
     done: anyio.Event = field(default_factory=anyio.Event)
     outcome: StackOutcome | None = None
@@ -172,12 +173,18 @@ class StackController:
         self._queue.add(key, now=now)
 
     async def deploy(
-        self, key: StackKey, *, job_id: str, explicit: bool = True, stop_timeout: float | None = None
+        self,
+        key: StackKey,
+        *,
+        job_id: str,
+        trigger: str,
+        explicit: bool = True,
+        stop_timeout: float | None = None,
     ) -> StackOutcome:
         """Reconcile a stack now and return how that ended. `explicit`: a person or a new
         revision asked, so what failed by itself is tried again too. `stop_timeout`: seconds of
         grace for the containers that are stopped, instead of their own."""
-        request = _Request(job_id=job_id, explicit=explicit, stop_timeout=stop_timeout)
+        request = _Request(job_id=job_id, explicit=explicit, trigger=trigger, stop_timeout=stop_timeout)
         self._requests.setdefault(key, []).append(request)
         self.wake(key, now=True)
         self._interrupt(key)
@@ -523,7 +530,7 @@ class StackController:
         own = None
         if requests:
             job_id = requests[0].job_id
-            fields = {**fields, "trigger": "request"}
+            fields = {**fields, "trigger": requests[0].trigger}
         else:
             own = new_run(Trigger.RECONCILE, repository=stack.repository, revision=stack.revision)
             await self._store.put_run(own)
