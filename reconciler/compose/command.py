@@ -30,7 +30,7 @@ def config_command(argv: list[str]) -> int:
         project_name=options.project_name,
         env_files=tuple(options.env_file),
         profiles=tuple(options.profile),
-        cwd=str(Path.cwd()),
+        cwd=_current_folder(),
         interpolate=not options.no_interpolate,
         stdin=sys.stdin.buffer.read() if "-" in options.file else b"",
     )
@@ -46,8 +46,17 @@ def config_command(argv: list[str]) -> int:
         path = f"{warning.path}: " if warning.path else ""
         print(f"warning: {where}{path}{warning.message}", file=sys.stderr)
     if text and not options.quiet:
-        print(text.rstrip("\n"))
+        print(text.rstrip("\n").encode("utf-8", "replace").decode())
     return 0
+
+
+def _current_folder() -> str:
+    """As the shell calls it, where that is the same folder: a symbolic link in it gives the project its name."""
+    called = os.environ.get("PWD", "")
+    try:
+        return called if called.startswith("/") and Path(called).samefile(".") else str(Path.cwd())
+    except OSError:
+        return str(Path.cwd())
 
 
 def _printed(project: Project, options: argparse.Namespace) -> str:

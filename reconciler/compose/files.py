@@ -134,8 +134,10 @@ class Files:
         return replace(problem, file=where, line=best[0], column=best[1])
 
     def fail(self, problems: Iterable[Problem], file: str = "") -> ComposeError:
-        """The error that reports all of these."""
-        return ComposeError([self.place(problem, file) for problem in problems])
+        """The error that reports all of these, in the order in which a reader meets them."""
+        placed = [self.place(problem, file) for problem in problems]
+        placed.sort(key=lambda problem: (problem.file, problem.line, problem.column))
+        return ComposeError(placed)
 
 
 def _reason(error: OSError) -> str:

@@ -45,7 +45,7 @@ def loads_alike(name: str) -> bool:
         return False
     text = json.dumps(render(project, form="2")["services"]).replace(folder, "$DIR").replace(IMAGE, "x")
     services: dict[str, Any] = json.loads(text)
-    return services == EXPECTED[name]["config"]["services"]
+    return bool(services == EXPECTED[name]["config"]["services"])
 
 
 COMPARABLE = [name for name in LABELS if loads_alike(name)]

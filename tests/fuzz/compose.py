@@ -47,9 +47,8 @@ def damaged(text: str, choose: random.Random) -> str:
         value = choose.choice(_VALUES).replace(",", " ")
         match choose.randrange(8):
             case 0 | 1 | 2:
-                lines[index] = re.sub(
-                    r"([:-]\s+)\S.*$", lambda match, value=value: match.group(1) + value, line, count=1
-                )
+                key = re.match(r".*?[:-]\s+(?=\S)", line)
+                lines[index] = key.group() + value if key else line
             case 3:
                 del lines[index]
             case 4:
