@@ -368,6 +368,11 @@ def _label_content(container: ObservedContainer) -> Mapping[str, str] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
+def _used(key: str) -> str:
+    """How a content key is spoken of."""
+    return f"mounts {key}" if key.partition(":")[0] in ("bind", "config", "secret") else key
+
+
 def _look_at_content(around: Surroundings, decision: Decision, name: str, container: ObservedContainer) -> None:
     """Mounted and copied content. A container without our label is adopted as it is."""
     desired = around.desired
@@ -382,9 +387,9 @@ def _look_at_content(around: Surroundings, decision: Decision, name: str, contai
         old = acknowledged.get(key) or known.get(key)
         if old is None or old == digest:
             continue
-        change = Change(f"mounts {key}", f"content {brief(old)}", brief(digest))
+        change = Change(_used(key), f"content {brief(old)}", brief(digest))
         if not rule.covers(key):
-            changed.append(Reason("ContentChanged", f"mounts {key}: content changed ({brief(old)} → {brief(digest)})"))
+            changed.append(Reason("ContentChanged", f"{_used(key)}: content changed ({brief(old)} → {brief(digest)})"))
         elif rule.signal:
             told[key] = digest
             decision.told_reasons.append(Reason("ContentChanged", f"{change}, recreation is ignored by label"))

@@ -132,21 +132,36 @@ def extra_hosts(entries: list[str] | None) -> list[str]:
     return [entry.replace("=", ":", 1) if "=" in entry else entry for entry in entries or ()]
 
 
+def _option(option: str) -> tuple[str, str]:
+    """Key and value of a `security_opt`, in its present (`k=v`) or former (`k:v`) spelling."""
+    separator = "=" if "=" in option else ":"
+    key, _, value = option.partition(separator)
+    return key, value
+
+
+def seccomp_profile(option: str) -> str:
+    """The file that a `security_opt` names as seccomp profile; empty: none."""
+    key, value = _option(option)
+    return value if key == "seccomp" and value not in ("", "unconfined", "builtin") else ""
+
+
+def profile_text(desired: DesiredStack, name: str) -> str | None:
+    """The text of a seccomp profile, known by its name in the file or by its path."""
+    known = desired.seccomp_profiles
+    return known.get(name, known.get(f"{desired.project.working_dir}/{name}"))
+
+
 def _security(desired: DesiredStack, service_name: str, options: list[str] | None) -> Json:
-    project = desired.project
     result, unconfined = [], False
     for option in options or ():
-        key, separator, value = option.partition("=")
-        if not separator:
-            key, separator, value = option.partition(":")
-        if (key, value) == ("systempaths", "unconfined"):
+        profile = seccomp_profile(option)
+        if _option(option) == ("systempaths", "unconfined"):
             unconfined = True
-        elif key == "seccomp" and value not in ("", "unconfined", "builtin"):
-            path = value if value.startswith("/") else f"{project.working_dir}/{value}"
-            profile = desired.seccomp_profiles.get(value) or desired.seccomp_profiles.get(path)
-            if profile is None:
-                raise PlanError(f"services.{service_name}.security_opt: seccomp profile {value} could not be read")
-            result.append(f"seccomp={compact_json(profile)}")
+        elif profile:
+            text = profile_text(desired, profile)
+            if text is None:
+                raise PlanError(f"services.{service_name}.security_opt: seccomp profile {profile} could not be read")
+            result.append(f"seccomp={compact_json(text)}")
         else:
             result.append(option)
     return {"SecurityOpt": result, **({"MaskedPaths": [], "ReadonlyPaths": []} if unconfined else {})}

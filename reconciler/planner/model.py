@@ -75,7 +75,7 @@ class DesiredStack:
     life. Whoever carries a plan out merges `params["acknowledge"]` of each action that ended
     well into the entry of `params["container"]`, durably, and drops ids that are gone."""
     seccomp_profiles: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Absolute path -> text of each file that a `security_opt: seccomp=FILE` names."""
+    """File as a `security_opt: seccomp=FILE` names it (or its path) -> its text."""
     held_services: frozenset[str] = frozenset()
     """Services that a running scheduled job keeps stopped: not started meanwhile."""
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from reconciler.compose.model import Model, Project
 from reconciler.planner.endpoints import ENDPOINTS_AT_CREATION
 from reconciler.planner.graph import referenced_services, service_networks, wanted_replicas
+from reconciler.planner.hostconfig import profile_text, seccomp_profile
 from reconciler.planner.model import DesiredStack, PlanError
 from reconciler.planner.values import nanoseconds
 from state.observed import EngineFacts
 
 _PULL_POLICIES = ("", "missing", "if_not_present", "refresh", "always", "never", "build", "daily", "weekly")
 _CAPABILITY_WORDS = frozenset({"no-new-privileges"})
-_SECURITY_KEYS = frozenset({"label", "apparmor", "seccomp", "systempaths", "no-new-privileges", "credentialspec"})
 
 
 class _Findings:
@@ -58,7 +58,7 @@ def _check_service(findings: _Findings, desired: DesiredStack, name: str, servic
     if service.get("models"):
         findings.refuse(f"{where}.models", "needs the Docker Model Runner plugin, which is not supported")
     if service.get("use_api_socket"):
-        findings.refuse(f"{where}.use_api_socket", "is not supported; mount the socket as a volume instead")
+        findings.refuse(f"{where}.use_api_socket", "is not supported, mount the socket as a volume instead")
     if service.get("container_name") and wanted_replicas(desired, name) > 1:
         findings.refuse(
             f"{where}.container_name",
@@ -87,6 +87,9 @@ def _check_service(findings: _Findings, desired: DesiredStack, name: str, servic
         key = option.replace(":", "=", 1).partition("=")
         if not key[1] and option not in _CAPABILITY_WORDS:
             findings.refuse(f"{where}.security_opt", f"{option!r} is not of the form key=value")
+        profile = seccomp_profile(option)
+        if profile and profile_text(desired, profile) is None:
+            findings.refuse(f"{where}.security_opt", f"seccomp profile {profile} could not be read")
     for other, attribute in referenced_services(service).items():
         if other not in project.services:
             findings.refuse(f"{where}.{attribute}", f"service {other} is not enabled")
@@ -155,7 +158,7 @@ def _check_files(findings: _Findings, project: Project, where: str, service: Mod
             if copied and service.get("read_only") and not definition.get("external"):
                 findings.refuse(
                     f"{where}.{kind}",
-                    f"{source} cannot be copied into a container with read_only: true; give it a file",
+                    f"{source} cannot be copied into a container with read_only: true, give it a file",
                 )
 
 

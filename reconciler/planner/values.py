@@ -48,7 +48,7 @@ def _float32(value: float) -> float:
 
 
 def nano_cpus(cpus: Any) -> int:
-    """CPUs in billionths; Compose multiplies in 32 bits, so 0.1 is 100000000 and 0.7 699999988."""
+    """CPUs in billionths; Compose multiplies in 32 bits, so 1.333 are 1332999936."""
     return int(_float32(_float32(float(cpus)) * _float32(1e9))) if cpus else 0
 
 

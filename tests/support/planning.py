@@ -63,7 +63,7 @@ def case_stack(case: EngineCase) -> DesiredStack:
     request = LoadRequest(cwd=place, project_name=PROJECT)
     loaded = load_project(request, MemoryReader(contents))
     profiles = {
-        f"{place}/{path.name}": path.read_text() for path in case.folder.glob("*.json") if path.name != "expected.json"
+        path.name: path.read_text() for path in case.folder.glob("*.json") if path.name != "expected.json"
     }
     return DesiredStack(StackKey(DEFAULT_CONTEXT, PROJECT), loaded, policy=Policy(), seccomp_profiles=profiles)
 
