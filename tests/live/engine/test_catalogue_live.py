@@ -25,9 +25,28 @@ CASES = list(engine_cases())
 REFUSED = {"annotations": "annotations"}
 """Accepted by Compose though this Engine drops the attribute in silence."""
 UNSTARTABLE = {
+    "rich-entrypoint": "its program does not exist",
+    "rich-entrypoint-empty": "its program does not exist",
     "privileged": "a machine without all capabilities",
+    "blkio-rates": "a device of its own",
+    "group-add": "a group the image lacks",
+    "bind-propagation": "a shared mount",
+    "hooks": "runs a command in a container that has ended",
+    "depends-on": "waits for a container that has ended",
+    "network-service": "joins a container that has ended",
+    "ipc-pid-service": "joins a container that has ended",
+    "namespace-scaled": "joins a container that has ended",
+    "shop": "waits for a container that has ended",
 }
-"""Cases whose containers do not start everywhere: only their creation is compared."""
+"""Written to be created, not to run (the golden answers come from `up --no-start`), each with what
+hinders it: only their creation is compared."""
+SHORT_LIVED = {
+    "rich-entrypoint", "rich-command", "ports-short", "ports-range", "ports-published-range", "ports-same-target", "ports-long",
+    "ports-ipv6", "health-cmd-shell", "health-cmd", "health-none-string", "health-retries-zero",
+    "two-services-networks",
+}  # fmt: skip
+"""The image's own command ends at once, though a service with a port or health check is to run on:
+the next plan rightly starts it again, and does nothing else."""
 DIFFERENT = {
     "expose": {"Config.ExposedPorts"},
     "expose-range": {"Config.ExposedPorts"},
@@ -67,14 +86,15 @@ async def test_the_engine_reports_the_same_and_the_next_plan_is_empty(bench, cas
             await bench.plan(desired)
         return
     result = await bench.apply(desired)
-    starts = [outcome for outcome in result.failures if outcome.action.kind is ActionKind.START_CONTAINER]
+    hindered = {outcome.action.kind for outcome in result.failures}
     if name in UNSTARTABLE:
-        assert len(starts) == len(result.failures)
+        assert hindered <= {ActionKind.START_CONTAINER, ActionKind.WAIT_SERVICE}, result.message
     else:
         assert result.ok, result.message
     again = await bench.plan(replace(desired, policy=replace(desired.policy, images_done=True)))
-    if starts:
-        assert {action.kind for action in again.actions} == {ActionKind.START_CONTAINER}, describe(again)
+    if name in UNSTARTABLE or name in SHORT_LIVED:
+        allowed = {ActionKind.START_CONTAINER, ActionKind.WAIT_SERVICE}
+        assert {action.kind for action in again.actions} <= allowed, describe(again)
     else:
         assert again.empty, describe(again)
         writes = bench.engine.writes
@@ -121,7 +141,7 @@ class _Names:
         if str(host["NetworkMode"]).startswith("container:") or host["NetworkMode"] == "host":
             config["Hostname"] = ""
         found["Endpoints"] = {
-            name.replace(self._replacements[2][0], PROJECT): self._endpoint(endpoint, own)
+            name.replace(self._replacements[2][0], PROJECT): self._endpoint(endpoint, config.get("Hostname", ""))
             for name, endpoint in (inspect["NetworkSettings"].get("Networks") or {}).items()
         }
         return {
@@ -129,13 +149,17 @@ class _Names:
             for part, content in found.items()
         }
 
-    def _endpoint(self, endpoint: dict[str, Any], own: str) -> dict[str, Any]:
+    def _endpoint(self, endpoint: dict[str, Any], hostname: str) -> dict[str, Any]:
         text = json.dumps({key: endpoint.get(key) for key in ("IPAMConfig", "Links", "Aliases", "DriverOpts")})
         for old, new in self._replacements:
             text = text.replace(old, new)
         kept: dict[str, Any] = _ordered(json.loads(text))
         # Engine 20.10 adds the short id and the host name, some of it only at the first start.
-        kept["Aliases"] = [alias for alias in kept.get("Aliases") or [] if not re.fullmatch(r"[0-9a-f]{12}", alias)]
+        kept["Aliases"] = [
+            alias
+            for alias in kept.get("Aliases") or []
+            if alias != hostname and not re.fullmatch(r"[0-9a-f]{12}", alias)
+        ]
         return {key: value for key, value in kept.items() if value}
 
 
