@@ -41,8 +41,8 @@ UNSTARTABLE = {
 """Written to be created, not to run (the golden answers come from `up --no-start`), each with what
 hinders it: only their creation is compared."""
 SHORT_LIVED = {
-    "rich-entrypoint", "rich-command", "ports-short", "ports-range", "ports-published-range", "ports-same-target", "ports-long",
-    "ports-ipv6", "health-cmd-shell", "health-cmd", "health-none-string", "health-retries-zero",
+    "rich-entrypoint", "rich-command", "ports-short", "ports-range", "ports-published-range", "ports-same-target",
+    "ports-long", "ports-ipv6", "health-cmd-shell", "health-cmd", "health-none-string", "health-retries-zero",
     "two-services-networks",
 }  # fmt: skip
 """The image's own command ends at once, though a service with a port or health check is to run on:
