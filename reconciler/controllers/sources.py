@@ -173,7 +173,7 @@ class _Pending:
     @property
     def kind(self) -> Trigger:
         """What set the work off."""
-        return Trigger.POLL if self.filter_ref is None else Trigger.WEBHOOK
+        return Trigger.WEBHOOK if self.pushed else Trigger.POLL
 
 
 @dataclass
