@@ -335,6 +335,7 @@ def api_options(settings: Settings) -> ApiOptions:
         api_secret=_text(http.api_secret) or None,
         webhook_secret=_text(http.webhook_secret) or None,
         max_payload_size=http.max_payload_size,
+        max_auth_failures=http.auth_failure_limit,
         tls_cert_file=http.tls_cert_file,
         tls_key_file=http.tls_key_file,
         trusted_proxy_networks=http.trusted_proxy_networks,

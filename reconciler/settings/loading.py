@@ -142,6 +142,7 @@ def _http(env: Environment) -> HttpSettings:
         api_secret=env.secret(names.API_SECRET),
         webhook_secret=env.secret(names.WEBHOOK_SECRET),
         max_payload_size=limit,
+        auth_failure_limit=env.get(names.AUTH_FAILURE_LIMIT),
         trusted_proxy_networks=env.get(names.TRUSTED_PROXY_NETWORKS),
         trusted_proxy_header=env.get(names.TRUSTED_PROXY_HEADER),
     )

@@ -54,6 +54,7 @@ class HttpSettings:
     webhook_secret: Secret | None
     """None: the webhook routes are absent."""
     max_payload_size: int
+    auth_failure_limit: int
     trusted_proxy_networks: tuple[IPv4Network | IPv6Network, ...]
     trusted_proxy_header: str
 

@@ -143,6 +143,13 @@ WEBHOOK_SECRET = _secret("WEBHOOK_SECRET", "secret of webhooks; unset: no webhoo
 MAX_PAYLOAD_SIZE = Variable(
     "MAX_PAYLOAD_SIZE", "bytes", values.integer(bits=64), 1_048_576, "largest request body; 0 or less refuses all"
 )
+AUTH_FAILURE_LIMIT = Variable(
+    "AUTH_FAILURE_LIMIT",
+    "integer ≥ 1",
+    values.integer(1),
+    20,
+    "failed attempts with key or signature that a client address has a minute before it must wait",
+)
 _PROXIES = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,::1/128"
 TRUSTED_PROXY_NETWORKS = Variable(
     "TRUSTED_PROXY_NETWORKS",
