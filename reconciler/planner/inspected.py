@@ -110,7 +110,7 @@ def attributes(
         "stdin_open": bool(config.get("OpenStdin")),
         "mac_address": (config.get("MacAddress") or "").lower(),
         "expose": sorted({port for key in config.get("ExposedPorts") or {} for port in port_key(key)}),
-        "healthcheck": _health(config.get("Healthcheck")),
+        "healthcheck": _health(config.get("Healthcheck"), image.get("Healthcheck")),
         "environment": _environment(config.get("Env") or [], image.get("Env") or []),
         "labels": _labels(config.get("Labels") or {}, image.get("Labels") or {}),
     }
@@ -146,13 +146,12 @@ def _labels(own: Mapping[str, str], image: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in own.items() if not is_tool_label(key) and image.get(key) != value}
 
 
-def _health(check: Mapping[str, Any] | None) -> Json:
+def _health(check: Mapping[str, Any] | None, image: Mapping[str, Any] | None) -> Json:
     found = {key: value for key, value in (check or {}).items() if value}
-    return {"Test": ["NONE"]} if found.get("Test") == ["NONE"] else found
-
-
-def _or_none(value: Any) -> Any:
-    return value or None
+    if found.get("Test") != ["NONE"]:
+        return found
+    # Switched off, where there is something to switch off.
+    return {"Test": ["NONE"]} if image else {}
 
 
 def _confinement(host: Mapping[str, Any], engine: EngineFacts) -> dict[str, Any]:
