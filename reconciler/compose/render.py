@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from .errors import ComposeError, problem_at
 from .model import Model, Project
-from .scalars import resolve
+from .scalars import plain_decimal, resolve, shortest_digits
 
 Form = Literal["2", "5"]
 
@@ -88,6 +88,10 @@ def network_form(network: Model, form: Form) -> Model:
     return {**network, "ipam": {key: value for key, value in network["ipam"].items() if key != "options"}}
 
 
+_WHOLE = 1e21
+"""Below it Go writes a whole number without a point, with the shortest digits filled up by zeros."""
+
+
 def _doubled(value: Any) -> Any:
     if value.__class__ is str:
         return value.replace("$", "$$") if "$" in value else value
@@ -95,6 +99,9 @@ def _doubled(value: Any) -> Any:
         return {_doubled(key): _doubled(item) for key, item in value.items()}
     if value.__class__ is list:
         return [_doubled(item) for item in value]
+    if value.__class__ is float and value.is_integer() and abs(value) < _WHOLE:
+        whole = int(plain_decimal(*shortest_digits(abs(value)))) if value else 0
+        return -whole if value < 0 else whole
     return str(value) if isinstance(value, str) else value
 
 
