@@ -57,16 +57,23 @@ async def serve_apps(
     """Serve both applications until cancelled, then stop gracefully."""
     stop = anyio.Event()
     async with anyio.create_task_group() as outer:
+        outer.start_soon(_set_when_cancelled, stop)
         ports = await outer.start(_serve_until, stop, options, app, metrics_app, server)
         log.info(
             "api listening", http_port=ports.http, metrics_port=ports.metrics, tls=options.tls_cert_file is not None
         )
         if task_status is not None:
             task_status.started(ports)
-        try:
-            await anyio.sleep_forever()
-        finally:
-            stop.set()
+        await anyio.sleep_forever()
+
+
+async def _set_when_cancelled(stop: anyio.Event) -> None:
+    """Tell the shielded part of a stop, also while it is still starting: who starts it is then
+    waiting for it, and could not."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        stop.set()
 
 
 async def _serve_until(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.agent import AgentProcess, Answer, running_agent
-from tests.support.docker_api import DockerApi
+from tests.support.docker_api import DockerApi, EngineError
 from tests.support.repository import LocalRepository, compose, deploy_config
 
 
@@ -42,8 +43,9 @@ class World:
         """All containers of the project by name, inspected."""
         found = {}
         for item in self.engine.containers(f"com.docker.compose.project={self.project}"):
-            inspected = self.engine.inspect(item["Id"])
-            found[inspected["Name"].lstrip("/")] = inspected
+            with contextlib.suppress(EngineError):  # it went between the list and the look
+                inspected = self.engine.inspect(item["Id"])
+                found[inspected["Name"].lstrip("/")] = inspected
         return found
 
     def ids(self) -> dict[str, str]:
