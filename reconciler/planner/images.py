@@ -103,6 +103,19 @@ def _moves(reference: str) -> bool:
     return "@" not in reference and not reference.startswith("sha256:")
 
 
+def _repository(reference: str) -> str:
+    """A reference without tag and digest, as the Engine writes it in `RepoDigests`."""
+    name = reference.partition("@")[0]
+    folder, slash, last = name.rpartition("/")
+    name = f"{folder}{slash}{last.partition(':')[0]}"
+    return name.removeprefix("docker.io/").removeprefix("library/")
+
+
+def _came_from_registry(reference: str, image: ObservedImage) -> bool:
+    """Whether the image was pulled from, or pushed to, the repository of `reference`."""
+    return any(_repository(digest) == _repository(reference) for digest in image.digests)
+
+
 def _is_latest(reference: str) -> bool:
     last = reference.rsplit("/", 1)[-1]
     return ":" not in last or last.endswith(":latest")
@@ -128,7 +141,7 @@ def _asks_registry(desired: DesiredStack, need: Need, image: ObservedImage, now:
         return ""
     if policy.force_image_pull:
         return "force_image_pull"
-    if not image.digests and rule != "always":
+    if rule != "always" and not _came_from_registry(need.reference, image):
         # Built or imported here: no registry has given it, so none can have a newer one.
         return ""
     period = _period(rule)

@@ -63,6 +63,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("", {"check_registry": True}, {}, ASKED),
     ("", {"force_image_pull": True}, {}, ASKED),
     ("", {"check_registry": True}, {"digests": ()}, ""),
+    ("", {"check_registry": True}, {"digests": ("127.0.0.1:5000/app@sha256:1",)}, ""),
     ("always", {}, {}, ""),
     ("always", {"check_registry": True}, {}, ASKED),
     ("always", {"check_registry": True}, {"digests": ()}, ASKED),
