@@ -2,12 +2,16 @@
 
 Deciding (each raises nothing but `PlanError`, and that before anything is touched):
 
-    plan(desired, observed) -> Plan
+    plan(desired, observed, *, now=None) -> Plan
     plan_down(key, observed, *, project, volumes, images, orphans=True, timeout=None) -> Plan
     plan_start(key, observed, *, timeout=None) -> Plan
     plan_stop(key, observed, *, timeout=None) -> Plan
     plan_restart(key, observed, *, timeout=None) -> Plan
-    readiness(desired, observed) -> Readiness
+    readiness(desired, observed, *, now=None, restarts_before=None) -> Readiness
+    service_readiness(desired, observed, service, ...) -> Readiness
+
+A plan with `partial` set holds pulls and builds only: carry it out, observe again, and plan
+again with `after_partial(desired)`. Images that must be observed: `image_references(project)`.
 
 Mapping, called by the executor at the moment it acts:
 
@@ -41,8 +45,9 @@ an earlier action of the plan creates: then `Action.target`, its final name, ide
     unpause-container  container
     signal-container   container, signal, inject = content keys to copy in again first, acknowledge
     remove-container   container, volumes (its anonymous ones too)
-    remove-image       (target = id or reference), optional
-    run-hook           index; target = the service container that lends its volumes, references, peers
+    remove-image       (target = id or reference), optional, reference
+    run-hook           index, number, container?, references, peers; target = the service container
+                       that lends its volumes
     wait-service       target = service; condition, containers = names, timeout, optional
 
 `references` name the containers whose ids `service:` namespaces and `volumes_from` need: the

@@ -39,23 +39,32 @@ def is_secret_name(name: str) -> bool:
 class Redactor:
     """Knows the secret texts of a stack and takes them out of whatever is shown."""
 
-    def __init__(self, desired: DesiredStack | None = None, observed: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, desired: DesiredStack | None = None) -> None:
+        self._secrets: list[str] = []
         values: set[str] = set()
         if desired is not None:
             project = desired.project
             values.update(project.secret_values.values())
             values.update(value for name, value in project.environment.items() if is_secret_name(name))
             for service in project.services.values():
-                for name, value in (service.get("environment") or {}).items():
-                    if value is not None and is_secret_name(name):
-                        values.add(str(value))
-        for inspect in observed:
-            for entry in (inspect.get("Config") or {}).get("Env") or ():
-                name, _, value = entry.partition("=")
-                if is_secret_name(name):
-                    values.add(value)
+                values.update(
+                    str(value)
+                    for name, value in (service.get("environment") or {}).items()
+                    if value is not None and is_secret_name(name)
+                )
+        self._keep(values)
+
+    def learn(self, inspect: Mapping[str, Any]) -> None:
+        """Also hide what a present container holds under telling names: an old password may
+        stand in an old command."""
+        pairs = (entry.partition("=") for entry in (inspect.get("Config") or {}).get("Env") or ())
+        self._keep({value for name, _, value in pairs if is_secret_name(name)})
+
+    def _keep(self, values: set[str]) -> None:
         lines = {line.strip() for value in values for line in value.splitlines()}
-        self._secrets = sorted((value for value in lines if len(value) >= 4), key=len, reverse=True)
+        new = {line for line in lines if len(line) >= 4}.difference(self._secrets)
+        if new:
+            self._secrets = sorted((*self._secrets, *new), key=len, reverse=True)
 
     def text(self, text: str) -> str:
         """`text` without anything secret, cut to a readable length."""

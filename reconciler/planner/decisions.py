@@ -231,6 +231,7 @@ def _look_inside(
         _correct_drift(around, decision, name, has, wanted)
         _check_volumes(around, decision, name, container)
     else:
+        around.redactor.learn(inspect)
         _sort_changes(around, decision, name, changes(f"services.{name}", has, wanted, around.redactor, skip), wanted)
     _look_at_networks(around, decision, name, spec, inspect, same=same)
 

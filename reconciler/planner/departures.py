@@ -18,6 +18,7 @@ from reconciler.planner.resources import NetworkState, Standing
 from reconciler.planner.scene import ServicePlan
 from reconciler.planner.steps import Rollout, disconnects
 from state.model import Change, Reason
+from state.observed import ObservedNetwork
 
 
 def remove_what_goes(rollout: Rollout) -> None:
@@ -91,35 +92,46 @@ def write_networks(rollout: Rollout) -> None:
     for state in scene.networks:
         reasons = [Reason("Missing", f"network {state.name} does not exist")]
         needs: list[str] = []
-        if state.name in scene.remade_networks:
+        if state.name in scene.remade_networks and state.present is not None:
             reasons = [Reason("NetworkChanged", "", state.changes)]
-            needs = [_remove_network(rollout, state, reasons)]
+            needs = [_remove_network(rollout, state.present, reasons)]
         elif state.standing is not Standing.MISSING:
             continue
+        else:
+            needs = [
+                _remove_network(rollout, former, [_renamed(state, former)])
+                for former in state.former
+                if former.name in scene.remade_networks
+            ]
         rollout.networks[state.name] = draft.add(
             ActionKind.CREATE_NETWORK, state.name, reasons=reasons, needs=needs, params={"network": state.key}
         )
 
 
-def _remove_network(rollout: Rollout, state: NetworkState, reasons: list[Reason]) -> str:
-    """Take everybody off a changed network, then remove it. Its users are replaced later, with
-    their full endpoints, so that aliases and addresses survive."""
-    assert state.present is not None
+def _renamed(state: NetworkState, former: ObservedNetwork) -> Reason:
+    if former.name == state.name:
+        return Reason("NetworkDouble", f"network {state.name} exists twice, this one is used by nobody")
+    return Reason("NetworkRenamed", "", (Change(f"networks.{state.key}.name", former.name, state.name),))
+
+
+def _remove_network(rollout: Rollout, network: ObservedNetwork, reasons: list[Reason]) -> str:
+    """Take everybody off a network, then remove it. Its users are replaced later, with their
+    full endpoints, so that aliases and addresses survive."""
     needs = []
     for container in rollout.scene.observed.containers:
-        if state.name not in container.networks:
+        if network.name not in container.networks:
             continue
         removal = f"{ActionKind.REMOVE_CONTAINER}:{container.name}"
         if removal in rollout.draft:
             needs.append(removal)
         elif container.state in ACTIVE and container not in rollout.scene.groups.others:
-            needs.append(rollout.stop(container, [Reason("NetworkChanged", f"network {state.name} is made anew")]))
+            needs.append(rollout.stop(container, [Reason("NetworkChanged", f"network {network.name} is made anew")]))
     return rollout.draft.add(
         ActionKind.REMOVE_NETWORK,
-        state.name,
+        network.name,
         reasons=reasons,
         needs=needs,
-        params={"network_id": state.present.id, "optional": False},
+        params={"network_id": network.id, "optional": False},
     )
 
 
@@ -128,6 +140,8 @@ def former_networks(rollout: Rollout) -> None:
     scene = rollout.scene
     for state in scene.networks:
         for former in state.former:
+            if former.name in scene.remade_networks:
+                continue
             users = scene.observed.network_users.get(former.id, ())
             busy = [c.name for c in scene.groups.others if former.name in c.networks]
             if users or busy:
@@ -144,11 +158,11 @@ def former_networks(rollout: Rollout) -> None:
                 for c in scene.observed.containers
                 if former.name in c.networks
             )
-            change = Change(f"networks.{state.key}.name", former.name, state.name)
             rollout.draft.add(
                 ActionKind.REMOVE_NETWORK,
                 former.name,
-                reasons=[Reason("NetworkRenamed", "", (change,))],
+                suffix="" if former.name != state.name else former.id[:12],
+                reasons=[_renamed(state, former)],
                 needs=[need for need in needs if need in rollout.draft],
                 params={"network_id": former.id, "optional": True},
             )

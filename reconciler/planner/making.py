@@ -29,6 +29,9 @@ def _surroundings(rollout: Rollout, service: ServicePlan) -> list[str]:
     )
     for other in referenced_services(model):
         needs.extend(rollout.made.get(other, ()))
+        # It is found by its final name.
+        renames = (f"{ActionKind.RENAME_CONTAINER}:{name}" for name, _ in scene.services[other].names(scene.desired))
+        needs.extend(action_id for action_id in renames if action_id in rollout.draft)
     return [need for need in needs if need]
 
 

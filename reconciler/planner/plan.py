@@ -25,7 +25,7 @@ from reconciler.planner.images import image_actions
 from reconciler.planner.labels import ACTIVE
 from reconciler.planner.model import Action, Blocked, DesiredStack, Plan, PlanError
 from reconciler.planner.requirements import build_warnings, check
-from reconciler.planner.resources import NetworkState, Standing, VolumeState, network_states, volume_states
+from reconciler.planner.resources import NetworkState, Standing, VolumeState, network_states, overlaps, volume_states
 from reconciler.planner.rollout import write_actions
 from reconciler.planner.scene import Scene, ServicePlan
 from state.model import Reason
@@ -77,7 +77,7 @@ def plan(desired: DesiredStack, observed: ObservedProject, *, now: datetime | No
 def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Scene:
     groups = sort_containers(desired, observed)
     networks, volumes = network_states(desired, observed), volume_states(desired, observed)
-    remade_networks = _networks_to_remake(draft, desired, observed, groups, networks)
+    remade_networks = _networks_to_remake(draft, observed, groups, networks)
     remade_volumes = _volumes_to_remake(draft, desired, observed, groups, volumes)
     references: dict[str, str] = {}
     present: dict[str, str] = {}
@@ -147,26 +147,27 @@ def _settle_reference(
 
 
 def _networks_to_remake(
-    draft: Draft, desired: DesiredStack, observed: ObservedProject, groups: Groups, networks: list[NetworkState]
+    draft: Draft, observed: ObservedProject, groups: Groups, networks: list[NetworkState]
 ) -> dict[str, NetworkState]:
-    """Changed networks that can be made anew: nobody outside uses them."""
+    """Networks to take from their users and remove before their successor is made: changed ones,
+    and former ones whose subnet the successor wants. Only if nobody outside uses them."""
     found = {}
     for state in networks:
-        if state.standing is not Standing.CHANGED or state.present is None:
-            continue
-        users = list(observed.network_users.get(state.present.id, ()))
-        users.extend(
-            container.name
-            for container in groups.others
-            if state.name in container.networks and container.state in ACTIVE
-        )
-        if users:
-            reason = Reason(
-                "NetworkInUse", f"network {state.name} changed, but is used by {', '.join(users)}", state.changes
+        leaving = [network for network in state.former if overlaps(state, network)]
+        if state.standing is Standing.CHANGED and state.present is not None:
+            leaving.append(state.present)
+        for network in leaving:
+            users = list(observed.network_users.get(network.id, ()))
+            users.extend(
+                container.name
+                for container in groups.others
+                if network.name in container.networks and container.state in ACTIVE
             )
-            draft.blocked.append(Blocked(state.name, reason))
-        else:
-            found[state.name] = state
+            if users:
+                message = f"network {network.name} changed, but is used by {', '.join(users)}"
+                draft.blocked.append(Blocked(network.name, Reason("NetworkInUse", message, state.changes)))
+            else:
+                found[network.name] = state
     return found
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Any
 
 from reconciler.compose.confighash import network_hash, volume_hash
@@ -46,8 +47,11 @@ class NetworkState:
     standing: Standing
     present: ObservedNetwork | None = None
     changes: tuple[Change, ...] = ()
+    subnets: tuple[str, ...] = ()
+    """Those the definition chooses."""
     former: tuple[ObservedNetwork, ...] = ()
-    """Networks of this project and key under another name: left over from a rename."""
+    """Networks of this project and key that are not the one: left over from a rename, or made
+    twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +106,20 @@ def network_states(desired: DesiredStack, observed: ObservedProject) -> list[Net
         ours = [network for network in observed.networks if _owned(network.labels, project, LABEL_NETWORK, key)]
         exact = [network for network in ours if network.name == name] or candidates
         former = tuple(network for network in ours if network.name != name)
+        if len(exact) > 1:
+            exact, doubles = _most_used(exact, observed)
+            former += tuple(network for network in doubles if network in ours)
+        pools = (definition.get("ipam") or {}).get("config") or ()
+        subnets = tuple(pool["subnet"] for pool in pools if pool.get("subnet"))
         if not exact:
-            found.append(NetworkState(key, name, Standing.MISSING, former=former))
+            found.append(NetworkState(key, name, Standing.MISSING, subnets=subnets, former=former))
             continue
         present = exact[0]
         changes: tuple[Change, ...] = ()
         if present in ours and _hash_differs(present.labels, {network_hash(definition, form) for form in FORMS}):
             changes = tuple(_network_changes(key, definition, present))
         standing = Standing.CHANGED if changes else Standing.PRESENT
-        found.append(NetworkState(key, name, standing, present, changes, former))
+        found.append(NetworkState(key, name, standing, present, changes, subnets, former))
     if missing:
         raise PlanError("; ".join(missing))
     return found
@@ -141,6 +150,36 @@ def volume_states(desired: DesiredStack, observed: ObservedProject) -> list[Volu
     if missing:
         raise PlanError("; ".join(missing))
     return found
+
+
+def overlaps(state: NetworkState, former: ObservedNetwork) -> bool:
+    """Whether a missing network can only be made when a former one of it is gone."""
+    if state.standing is not Standing.MISSING:
+        return False
+    taken = [pool.get("Subnet") or "" for pool in (former.inspect.get("IPAM") or {}).get("Config") or ()]
+    return any(_same_addresses(wanted, present) for wanted in state.subnets for present in taken if present)
+
+
+def _same_addresses(one: str, other: str) -> bool:
+    try:
+        a, b = ip_network(one, strict=False), ip_network(other, strict=False)
+    except ValueError:
+        return False
+    return a.version == b.version and a.overlaps(b)
+
+
+def _most_used(
+    networks: list[ObservedNetwork], observed: ObservedProject
+) -> tuple[list[ObservedNetwork], list[ObservedNetwork]]:
+    """Of several networks with one name (older Engines allow that) the one to go by, and those
+    that nobody of the project is attached to."""
+    attached = [
+        endpoint.get("NetworkID")
+        for container in observed.containers
+        for endpoint in ((container.inspect.get("NetworkSettings") or {}).get("Networks") or {}).values()
+    ]
+    ranked = sorted(networks, key=lambda network: (-attached.count(network.id), network.id))
+    return ranked[:1], [network for network in ranked[1:] if network.id not in attached]
 
 
 def _owned(labels: Mapping[str, str], project: Project, label: str, key: str) -> bool:

@@ -348,6 +348,43 @@ def test_a_changed_network_with_strangers_on_it_is_blocked() -> None:
     assert "used by stranger" in found.blocked[0].reason.message
 
 
+NAMED = "services: {{web: {{image: 'app:1', networks: [a, b]}}}}\nnetworks: {{a: {}, b: {{}}}}"
+
+
+def test_a_renamed_network_is_followed_and_the_old_one_goes() -> None:
+    made = world(NAMED.format("{}")).deploys()
+    found = made.wants(NAMED.format("{name: other}")).plan()
+    assert "replace-container:shop-web-1" in needs(found, "remove-network:shop_a")
+    assert "networks.a.name: shop_a → other" in reasons(found, "remove-network")
+    made.deploys()
+    assert {network["Name"] for network in made.engine.networks.values()} == {"other", "shop_b"}
+
+
+def test_a_renamed_network_of_the_same_subnet_waits_for_the_old_one_to_go() -> None:
+    ipam = "ipam: {config: [{subnet: 10.9.0.0/16}]}"
+    made = world(NAMED.format(f"{{{ipam}}}")).deploys()
+    found = made.wants(NAMED.format(f"{{name: other, {ipam}}}")).plan()
+    assert {"stop-container:shop-web-1", "remove-network:shop_a"} <= needs(found, "create-network:other")
+    made.deploys()
+
+
+def test_of_two_networks_with_one_name_the_used_one_counts_and_the_other_goes() -> None:
+    made = world(NAMED.format("{}")).deploys()
+    (used,) = (network for network in made.engine.networks.values() if network["Name"] == "shop_a")
+    made.engine.networks["0" * 64] = {**used, "Id": "0" * 64}
+    found = made.plan()
+    assert [each.kind for each in found.actions] == ["remove-network"]
+    assert found.actions[0].params["network_id"] == "0" * 64
+    made.deploys()
+
+
+def test_an_old_password_in_an_old_command_is_not_shown() -> None:
+    text = "services: {{web: {{image: 'app:1', command: [run, '{0}'], environment: {{PASSWORD: '{0}'}}}}}}"
+    made = world(text.format("old-fish")).deploys()
+    shown = describe(made.wants(text.format("new-fish")).plan())
+    assert "services.web.command" in shown and "-fish" not in shown
+
+
 def test_a_changed_volume_is_blocked_and_the_rest_goes_on() -> None:
     text = "services: {{web: {{image: '{}', volumes: ['vol:/v']}}}}\nvolumes: {{vol: {}}}"
     made = world(text.format("app:1", "{}")).deploys()
