@@ -11,9 +11,9 @@ their database by dying.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import anyio
 
@@ -28,6 +28,9 @@ from reconciler.planner.readiness import STEADY, Readiness, ReadyState, project_
 from state.observed import ObservedContainer, ObservedContext
 
 RESTARTS_TO_FORGIVE = 2
+PROOF = timedelta(seconds=0.5)
+"""How long a container without a health check must be up before it counts as running: many that
+die at once are seen running first. Compose, too, looks no earlier."""
 HEALTHY = "service_healthy"
 COMPLETED = "service_completed_successfully"
 _GIVEN_UP = ("exited", "dead", "removing")
@@ -123,6 +126,7 @@ async def wait_ready(
     if baseline is None:
         baseline = {container.id: container.restart_count for container in observed.project(desired.key.name)}
     found: Readiness | None = None
+    proven: set[tuple[str, datetime | None]] = set()
     with observed.watch.subscribe(
         ("observed", observed.name, desired.key.name), ("connection", observed.name)
     ) as changed:
@@ -131,8 +135,17 @@ async def wait_ready(
                 seen = await current_project(engine, observed, desired)
                 counts = {container.id: baseline.get(container.id, 0) for container in seen.containers}
                 found = readiness(desired, seen, now=datetime.now(UTC), restarts_before=counts)
-                if found.state is not ReadyState.PROGRESSING:
+                if found.state is ReadyState.FAILED:
                     break
+                if found.state is ReadyState.READY:
+                    young = _young(seen.containers, proven)
+                    if not young:
+                        break
+                    with anyio.move_on_after(_left_to_prove(young)):
+                        await changed.wait()
+                    for container in young:
+                        await refresh_container(engine, observed, container.id)
+                    continue
                 # Proving itself after a restart is a matter of time, not of an event.
                 with anyio.move_on_after(STEADY.total_seconds() + 0.1 if found.code == "JustRestarted" else None):
                     await changed.wait()
@@ -148,6 +161,29 @@ async def wait_ready(
     if found.state is ReadyState.FAILED:
         return replace(found, message=found.message + await _last_lines(engine, observed, desired, found))
     return found
+
+
+def _young(
+    containers: Iterable[ObservedContainer], proven: set[tuple[str, datetime | None]]
+) -> list[ObservedContainer]:
+    """Those that run, that no health check vouches for, and that have only just started. Each start
+    is waited for once, so that an Engine with another clock holds nobody up."""
+    now = datetime.now(UTC)
+    found = []
+    for container in containers:
+        start = (container.id, container.started_at)
+        if container.state != "running" or container.health or start in proven or container.started_at is None:
+            continue
+        proven.add(start)
+        if now - container.started_at < PROOF:
+            found.append(container)
+    return found
+
+
+def _left_to_prove(containers: Iterable[ObservedContainer]) -> float:
+    now = datetime.now(UTC)
+    latest = max(container.started_at for container in containers if container.started_at is not None)
+    return min((latest + PROOF - now).total_seconds(), PROOF.total_seconds())
 
 
 async def _last_lines(engine: Engine, observed: ObservedContext, desired: DesiredStack, found: Readiness) -> str:

@@ -85,6 +85,7 @@ class Bench:
             next_plan = await self.plan(desired)
             result = await self.executor.execute(next_plan, desired, self.diary)
             if not next_plan.partial or not result.ok:
+                await observe_project(self.engine, self.observed, desired)
                 return result
             desired = after_partial(desired)
 
