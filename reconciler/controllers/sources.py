@@ -34,6 +34,7 @@ from reconciler.deployments.errors import DeployConfigError
 from reconciler.deployments.hostpaths import HostPaths
 from reconciler.deployments.loading import Expanded, RequestedDeployments
 from reconciler.deployments.render import RenderContext, Rendered, RenderError, render
+from reconciler.deployments.snapshot import content_of, with_adopted_builds
 from reconciler.log import get_logger
 from reconciler.sources.errors import RevisionGone, SourceError
 from state.errors import StateError
@@ -453,7 +454,7 @@ class SourceController:
                 work.filtered = True
 
         stacks = await self._store.apply_stacks(
-            source.id, commit, [self._stack(source, tree_, one, pending, before) for tree_, one in work.rendered]
+            source.id, commit, [await self._stack(source, tree_, one, pending, before) for tree_, one in work.rendered]
         )
         # Asked for by a person, or back before its removal had come to an end.
         stacks = [
@@ -570,7 +571,7 @@ class SourceController:
                 tasks.start_soon(one, key)
         return sorted(outcomes, key=lambda outcome: outcome.stack)
 
-    def _stack(
+    async def _stack(
         self,
         source: Source,
         tree: SyncedTree,
@@ -580,6 +581,10 @@ class SourceController:
     ) -> Stack:
         key = StackKey(one.context, one.name)
         known = before.get(key)
+        desired = one.desired
+        if any("build" in digests for digests in content_of(desired).values()):
+            full = await self._store.get_stack(key) if known else None
+            desired = with_adopted_builds(desired, full.desired if full else None)
         moved = known is None or known.revision != tree.commit
         wishes = one.config.get("force_recreate") or one.config.get("force_image_pull")
         wish = tree.commit if wishes and (moved or pending.explicit) else (known.pending_recreate if known else "")
@@ -590,7 +595,7 @@ class SourceController:
             reference=str(one.config.get("reference") or source.spec.reference),
             revision=tree.commit,
             config=one.config,
-            desired=one.desired,
+            desired=desired,
             desired_hash=one.desired_hash,
             pending_recreate=wish,
         )

@@ -31,6 +31,7 @@ def desired_of(stack: Stack, *, fresh: bool) -> DesiredStack:
         labels=stack.desired.get("labels", {}),
         content=content_of(stack.desired),
         acknowledged_content=acknowledged_of(stack),
+        adopted_builds=stack.desired.get("adopted_builds", {}),
         seccomp_profiles=stack.desired.get("seccomp_profiles", {}),
     )
 

@@ -74,3 +74,12 @@ def desired_hash(body: JsonObject, config: JsonObject) -> str:
     """SHA-256 over all that counts as a change of a stack, hexadecimal."""
     text = json.dumps([body, config], sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def with_adopted_builds(body: JsonObject, known: JsonObject | None) -> JsonObject:
+    """`body` with the build inputs of when the stack was first seen, out of what is `known` of it."""
+    adopted = dict(known.get("adopted_builds", {})) if known else {}
+    for service, digests in content_of(body).items():
+        if "build" in digests:
+            adopted.setdefault(service, digests["build"])
+    return {**body, "adopted_builds": adopted}

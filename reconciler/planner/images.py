@@ -169,7 +169,7 @@ def image_actions(
             continue
         image = usable(observed, need)
         if need.buildable:
-            action = _build(desired, need, image, need.service in required)
+            action = _build(desired, observed, need, image, need.service in required)
         elif need.reference in buildable:
             continue
         else:
@@ -182,7 +182,17 @@ def image_actions(
     return list(actions.values()), hopeless
 
 
-def _build(desired: DesiredStack, need: Need, image: ObservedImage | None, required: bool) -> Action | None:
+def _adopted(desired: DesiredStack, observed: ObservedProject, service: str, image: ObservedImage) -> bool:
+    """Whether an image of unknown inputs runs already, and the inputs are still those of then."""
+    digest = build_digest(desired, service)
+    return desired.adopted_builds.get(service) == digest and any(
+        container.service == service and container.image_id == image.id for container in observed.containers
+    )
+
+
+def _build(
+    desired: DesiredStack, observed: ObservedProject, need: Need, image: ObservedImage | None, required: bool
+) -> Action | None:
     service = desired.project.services[need.service]
     reason: Reason | None = None
     if image is None:
@@ -197,7 +207,12 @@ def _build(desired: DesiredStack, need: Need, image: ObservedImage | None, requi
             reason = Reason("PullPolicy", "pull_policy build: built at each deployment")
         elif desired.policy.force_image_pull and desired.policy.build_pull:
             reason = Reason("ForceImagePull", "build.force_image_pull: newer base images are wanted")
-        elif desired.policy.check_registry and digest and not built:
+        elif (
+            digest
+            and not built
+            and desired.policy.check_registry
+            and not _adopted(desired, observed, need.service, image)
+        ):
             reason = Reason("BuildUnknown", "it is not known what the present image was built from")
     if reason is None:
         return None

@@ -76,6 +76,9 @@ class DesiredStack:
     well into the entry of `params["container"]`, durably, and drops ids that are gone."""
     seccomp_profiles: Mapping[str, str] = field(default_factory=dict, repr=False)
     """File as a `security_opt: seccomp=FILE` names it (or its path) -> its text."""
+    adopted_builds: Mapping[str, str] = field(default_factory=dict)
+    """Service -> digest of its build inputs when its stack was first seen. What was built by
+    somebody else and runs already is taken for the result of just these inputs."""
     held_services: frozenset[str] = frozenset()
     """Services that a running scheduled job keeps stopped: not started meanwhile."""
 

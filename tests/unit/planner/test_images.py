@@ -132,6 +132,15 @@ def test_an_image_built_by_somebody_else_is_built_at_the_next_deployment_only() 
     assert "it is not known what the present image was built from" in reasons(made.policy(check_registry=True).plan())
 
 
+def test_an_image_built_by_somebody_else_that_runs_already_is_adopted_until_its_inputs_change() -> None:
+    made = world(BUILT, images={"own:1": image("own:1")}, content={"web": {"build": "d1"}}).deploys()
+    made.policy(check_registry=True)
+    adopted = replace(made.desired, adopted_builds={"web": "d1"})
+    assert plan(adopted, made.engine.observe(adopted)).empty
+    changed = replace(adopted, content={"web": {"build": "d2"}})
+    assert kinds(plan(changed, made.engine.observe(changed))) == ["build-image own:1"]
+
+
 def test_pull_policy_build_builds_at_each_deployment() -> None:
     made = world(BUILT.replace("image:", "pull_policy: build, image:"), images={}).deploys()
     assert made.plan().empty
