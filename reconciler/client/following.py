@@ -46,10 +46,13 @@ def follow(agent: Agent, job_id: str, printer: Printer, limit: float | None = No
     while True:
         # Whatever keeps a stream from being given or from going on, the record is asked next.
         with contextlib.suppress(Dropped, Unreachable, Failed):
+            ended = False
             for event in agent.events(job_id, film.last, _remaining(deadline, SILENCE, job_id)):
                 heard = time.monotonic()
-                if film.show(event):
+                # The agent closes the stream after the last event; who waits for it leaves in good order.
+                if ended:
                     break
+                ended = film.show(event)
                 _remaining(deadline, SILENCE, job_id)
         try:
             run = get_run(agent, job_id)

@@ -1,7 +1,7 @@
 """From a line of arguments to an exit status, for every command that asks an agent.
 
 All errors of this package end here: their words go to standard error, their class says the
-exit status. A reader of the output that goes away (`| head`) is no error worth words.
+exit status.
 """
 
 from __future__ import annotations
@@ -34,18 +34,12 @@ def client_command(name: str, arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     printer = Printer(getattr(options, "output", "table"), colours_wanted(sys.stdout, os.environ))
     try:
-        status = _carry_out(name, options, printer)
-        sys.stdout.flush()
-        return int(status)
+        return int(_carry_out(name, options, printer))
     except ClientError as error:
         printer.remark(str(error))
         return int(error.exit)
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
-    except BrokenPipeError:
-        # Python flushes once more at its end; that must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.NO_READER)
 
 
 def _carry_out(name: str, options: argparse.Namespace, printer: Printer) -> int:
