@@ -16,11 +16,11 @@ from pydantic.json_schema import models_json_schema
 from api import schema, wire
 from api.params import Param
 from api.routes import API_ROUTES, health
-from api.routing import Operation, Order, Route
+from api.routing import KNOWN_METHODS, Operation, Order, Route
 from api.webhooks import routes as webhooks
+from api.webhooks.providers import AZURE, PROVIDERS, Provider
 
 _WILDCARD = re.compile(r"<(\w+)>")
-_METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")
 _PATH_NAMES = {
     "job_id": "The `job_id` of a run.",
     "name": "Name of a project or stack; the case does not matter.",
@@ -82,7 +82,7 @@ def build(version: str) -> dict[str, Any]:
             "schemas": _schemas(),
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-                "signature": {"type": "apiKey", "in": "header", "name": "X-Hub-Signature-256"},
+                **{_scheme_name(provider): _proof(provider) for provider in PROVIDERS},
             },
         },
     }
@@ -108,7 +108,7 @@ def _describe(
 ) -> None:
     shown = paths.setdefault(_WILDCARD.sub(r"{\1}", path), {})
     for method, operation in operations.items():
-        for each in _METHODS if method == "*" else (method,):
+        for each in KNOWN_METHODS if method == "*" else (method,):
             shown[each.lower()] = _operation(route, path, each, operation)
 
 
@@ -128,8 +128,11 @@ def _operation(route: Route, path: str, method: str, operation: Operation) -> di
         "tags": [route.tag],
         "parameters": [*_path_parameters(path), *map(_parameter, operation.params)],
         "responses": {str(status): _response(status, model) for status, model in sorted(statuses.items())},
-        "security": [{"key": []}] if keyed else [{"signature": []}] if route.tag == "webhooks" else [],
+        "security": [{"key": []}] if keyed else [],
     }
+    if route.tag == "webhooks":
+        shown["security"] = [{_scheme_name(provider): []} for provider in PROVIDERS]
+        shown["parameters"] += [_event_header(provider) for provider in PROVIDERS if provider.event]
     if operation.idempotent:
         shown["parameters"].append(
             {
@@ -147,6 +150,28 @@ def _operation(route: Route, path: str, method: str, operation: Operation) -> di
     return shown
 
 
+def _scheme_name(provider: Provider) -> str:
+    return provider.name.lower().replace(" ", "-")
+
+
+def _proof(provider: Provider) -> dict[str, Any]:
+    """The security scheme of a sender of webhooks."""
+    if provider is AZURE:
+        return {"type": "http", "scheme": "basic", "description": "Any user; the secret as password."}
+    token = provider.signature.endswith("-Token")
+    about = "The secret." if token else "HMAC-SHA256 of the body under the secret, in hexadecimal."
+    return {"type": "apiKey", "in": "header", "name": provider.signature, "description": f"{provider.name}: {about}"}
+
+
+def _event_header(provider: Provider) -> dict[str, Any]:
+    return {
+        "name": provider.event,
+        "in": "header",
+        "description": f"What happened, in the words of {provider.name}; needed with its signature.",
+        "schema": {"type": "string"},
+    }
+
+
 def _path_parameters(path: str) -> list[dict[str, Any]]:
     found = []
     for name in _WILDCARD.findall(path):
@@ -158,7 +183,14 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
 
 
 def _parameter(param: Param) -> dict[str, Any]:
-    return {"name": param.name, "in": "query", "description": param.about, "schema": dict(param.schema)}
+    return {
+        "name": param.name,
+        "in": "query",
+        "description": param.about,
+        # Empty is the same as leaving it out.
+        "allowEmptyValue": True,
+        "schema": dict(param.schema),
+    }
 
 
 def _response(status: int, model: str) -> dict[str, Any]:

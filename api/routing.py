@@ -43,8 +43,8 @@ DRAIN_DEADLINE = 2.0
 """Seconds an answer is held back to take in a body that no one wants."""
 
 
-KNOWN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-"""A caller's invention does not become a label."""
+KNOWN_METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")
+"""What an OpenAPI document can tell of. A caller's invention is refused, and becomes no label."""
 
 
 class Order(Enum):
@@ -185,6 +185,11 @@ async def _in_own_task(server: Server, call: Call) -> wire.Answer | None:
         try:
             with scope:
                 answers.append(await _answer(call))
+        except anyio.get_cancelled_exc_class():
+            # Sanic raises it for a connection that is gone when we write to it. It concerns this
+            # request alone, and the task ends here in any case: it must not reach the task group,
+            # which would stop the server.
+            pass
         finally:
             done.set()
 
@@ -223,7 +228,11 @@ async def _answer(call: Call) -> wire.Answer | None:
 def _checked(call: Call) -> Operation:
     """The operation asked for, after the checks that come before it in this route's order."""
     route = call.route
-    operation = route.operations.get(call.method) or route.operations.get("*")
+    operation = route.operations.get(call.method)
+    if operation is None and "*" in route.operations:
+        if call.method not in KNOWN_METHODS:
+            raise wrong_method(route.wrong_method, ", ".join(KNOWN_METHODS))
+        operation = route.operations["*"]
     if route.order is Order.OPEN:
         fallback = next(iter(route.operations.values()))
         return operation or fallback

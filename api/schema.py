@@ -35,8 +35,8 @@ class Text(Open):
 
 class Change(Open):
     field: str
-    old: str
-    new: str
+    from_: str = Field(alias="from")
+    to: str
 
 
 class Reason(Open):
@@ -222,16 +222,13 @@ class Status(Open):
 
 
 class PollTarget(Open):
-    """A source to look at, as in `POLL_CONFIG`."""
+    """A source to look at, as in `POLL_CONFIG`. `null` is the same as leaving a key out."""
 
     url: str = Field(min_length=1, description="Git URL, absolute path of a local repository, or OCI reference.")
-    source: str = Field(default="git", description="`git` or `oci`.")
-    reference: str = "refs/heads/main"
-    target: str = Field(default="", description="Picks `.doco-cd.<target>.yml`.")
-    deployments: list[dict[str, Any]] = Field(default=[], description="Inline deploy configurations.")
-    interval: float | str = 180
-    run_once: bool = False
-    watch: bool = True
-
-
-POLL_TARGETS = list[PollTarget]
+    source: Literal["git", "oci"] | None = "git"
+    reference: str | None = "refs/heads/main"
+    target: str | None = Field(default="", description="Picks `.doco-cd.<target>.yml`.")
+    deployments: list[dict[str, Any]] | None = Field(default=[], description="Inline deploy configurations.")
+    interval: int | str | None = Field(default=180, description="Seconds, or a duration such as `5m`.")
+    run_once: bool | None = False
+    watch: bool | None = True

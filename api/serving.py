@@ -36,7 +36,9 @@ class _Protocol(HttpProtocol):
     nobody holds it open by sending a head very slowly."""
 
     def data_received(self, data: bytes) -> None:
-        reading_head = self._http is not None and self._http.stage is Stage.REQUEST
+        # Data may arrive before the connection's own task has made its parser.
+        http = getattr(self, "_http", None)
+        reading_head = http is not None and http.stage is Stage.REQUEST
         began = self._time
         super().data_received(data)
         if reading_head:

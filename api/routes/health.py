@@ -62,9 +62,10 @@ ROUTES = (
             "*": Operation(
                 get_health,
                 "Whether Moored can write its store and hears the Engine",
-                {200: "Text", 503: "Failure"},
+                {200: "Text", 405: "Failure", 503: "Failure"},
             )
         },
         tag="health",
+        wrong_method="requires a known method",
     ),
 )

@@ -67,7 +67,7 @@ def action_json(action: RunAction) -> dict[str, Any]:
             {
                 "code": reason.code,
                 "message": reason.message,
-                "changes": [{"field": change.field, "old": change.old, "new": change.new} for change in reason.changes],
+                "changes": [{"field": change.field, "from": change.old, "to": change.new} for change in reason.changes],
             }
             for reason in action.reasons
         ],

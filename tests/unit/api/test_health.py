@@ -40,3 +40,9 @@ async def test_a_store_that_cannot_be_written_makes_health_503(kit: Kit, monkeyp
     monkeypatch.setattr(kit.store, "check", full)
     answer = await kit.get("/v1/health", key=None)
     assert (answer.status_code, answer.json()["content"]) == (503, "disk full")
+
+
+async def test_methods_that_nobody_knows_are_refused(kit: Kit) -> None:
+    answer = await kit.call("QUERY", "/v1/health")
+    assert answer.status_code == 405
+    assert "TRACE" in answer.headers["allow"]

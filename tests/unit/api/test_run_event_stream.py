@@ -140,6 +140,20 @@ async def test_a_reader_that_goes_away_gives_its_slot_back(kit: Kit) -> None:
             await kit.get("/v1/health", key=None)
 
 
+async def test_clients_that_cut_their_connection_do_not_stop_the_server(kit: Kit) -> None:
+    run = ended(await running(kit, *(replace(ACTION, id=str(n)) for n in range(5))), RunStatus.SUCCEEDED, "done")
+    await kit.store.put_run(run)
+    request = f"GET /v1/api/run/{run.job_id}/events HTTP/1.1\r\nHost: x\r\nx-api-key: {SECRET}\r\n\r\n".encode()
+    for _ in range(50):
+        with anyio.fail_after(LIMIT):
+            async with await anyio.connect_tcp("127.0.0.1", kit.ports.http) as stream:
+                await stream.send(request)
+                seen = b""
+                while b"event:" not in seen:
+                    seen += await stream.receive(200)
+    assert (await kit.get("/v1/health", key=None)).status_code in (200, 503)
+
+
 async def test_times_are_those_of_the_events(kit: Kit) -> None:
     run = await running(kit)
     before = datetime.now(UTC)

@@ -76,7 +76,7 @@ async def test_a_run_tells_what_moored_knows_beyond(kit: Kit) -> None:
         {"stack": "shop", "context": "default", "status": "failed", "message": "no such image", "generation": 3}
     ]
     assert shown["actions"][0]["reasons"][0]["changes"] == [
-        {"field": "services.web.image", "old": "nginx:1", "new": "nginx:2"}
+        {"field": "services.web.image", "from": "nginx:1", "to": "nginx:2"}
     ]
     assert shown["actions"][0]["error"] == "no such image"
     listed = (await kit.get("/v1/api/runs")).json()["content"][0]
