@@ -47,26 +47,37 @@ class MissingVariableError(ValueError):
 
 
 def substitute(template: str, variables: Mapping[str, str], warn: Warn) -> str:
-    """The text with its variables replaced."""
+    """The text with its variables replaced.
+
+    A chosen default and the rest of a line are templates of their own. They wait on a stack, so
+    that neither hundreds of variables in one line nor defaults in defaults need a deep recursion.
+    """
     if "$" not in template:
         return template
     failure: ValueError | None = None
     result: list[str] = []
-    position = 0
-    for match in _EXPRESSION.finditer(template):
-        result.append(template[position : match.start()])
-        position = match.end()
+    waiting = [(template, 0)]
+    while waiting:
+        text, position = waiting.pop()
+        match = _EXPRESSION.search(text, position)
+        if match is None:
+            result.append(text[position:])
+            continue
+        result.append(text[position : match.start()])
+        waiting.append((text, match.end()))
         try:
-            result.append(_replacement(match, template, variables, warn))
+            result.append(_replacement(match, text, variables, warn, waiting))
         except ValueError as error:
             failure = failure or error
     if failure is not None:
         raise failure
-    result.append(template[position:])
     return "".join(result)
 
 
-def _replacement(match: re.Match[str], template: str, variables: Mapping[str, str], warn: Warn) -> str:
+def _replacement(
+    match: re.Match[str], template: str, variables: Mapping[str, str], warn: Warn, waiting: list[tuple[str, int]]
+) -> str:
+    """What stands for the expression, as far as it is known; what must be replaced first goes onto the stack."""
     if match["escaped"]:
         return "$"
     name = match["named"]
@@ -81,8 +92,12 @@ def _replacement(match: re.Match[str], template: str, variables: Mapping[str, st
         if name is None:
             raise TemplateError(template)
         if (operator := _OPERATOR.search(name)) is not None:
-            value = _with_operator(name[: operator.start()], operator.group(), name[operator.end() :], variables, warn)
-            return value + substitute(rest, variables, warn)
+            value, chosen = _with_operator(
+                name[: operator.start()], operator.group(), name[operator.end() :], variables, warn
+            )
+            waiting.append((rest, 0))
+            waiting.append((chosen, 0))
+            return value
     value = variables.get(name)  # type: ignore[assignment]
     if value is None:
         warn(f'The "{name}" variable is not set. Defaulting to a blank string.')
@@ -90,16 +105,20 @@ def _replacement(match: re.Match[str], template: str, variables: Mapping[str, st
     return value
 
 
-def _with_operator(name: str, operator: str, word: str, variables: Mapping[str, str], warn: Warn) -> str:
+def _with_operator(name: str, operator: str, word: str, variables: Mapping[str, str], warn: Warn) -> tuple[str, str]:
+    """The value, or the word that is to be replaced and to stand instead."""
     value = variables.get(name)
     counts = value is not None and (operator[0] != ":" or value != "")
-    if operator[-1] == "-":
-        return value if counts else substitute(word, variables, warn)  # type: ignore[return-value]
     if operator[-1] == "+":
-        return substitute(word, variables, warn) if counts else (value or "")
+        return ("", word) if counts else (value or "", "")
     if counts:
-        return value  # type: ignore[return-value]
-    reason = substitute(word, variables, warn)
+        return value or "", ""
+    if operator[-1] == "-":
+        return "", word
+    try:
+        reason = substitute(word, variables, warn)
+    except RecursionError:
+        reason = word
     raise MissingVariableError(f"required variable {name} is missing a value" + (f": {reason}" if reason else ""))
 
 

@@ -87,6 +87,8 @@ def _integer(plain: str) -> int:
     digits = plain.lstrip("+-")
     if len(digits) > 1 and digits[0] == "0" and digits[1] not in "xXbBoO":
         return sign * int(digits, 8)
+    if digits[0] != "0" and len(digits) > 20:
+        return sign * 4 * _INT64  # Out of any range that matters; Python refuses to read thousands of digits.
     return sign * int(digits, 0)
 
 
