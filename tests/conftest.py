@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.compose_oracle import Compose
 from tests.support.docker_api import DockerApi
-from tests.support.engine import PrivateEngine, shared_engine
+from tests.support.engine import PrivateEngine, keep_busybox, shared_engine
 from tests.support.names import owned_project, unique_name
 from tests.support.newer_engine import NewerEngine, wanted
 from tests.support.registry import Registry
@@ -60,6 +60,14 @@ def _git_knows_nobody() -> None:
 def engine() -> DockerApi:
     """The machine's Docker Engine, seen without any code of the product."""
     return shared_engine()
+
+
+@pytest.fixture(autouse=True)
+def _busybox_stays(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests that remove projects with their images leave the shared one to the next test."""
+    yield
+    if "engine" in request.fixturenames:
+        keep_busybox(request.getfixturevalue("engine"))
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from tests.support.docker_api import DEFAULT_SOCKET, DockerApi, import_busybox
 from tests.support.waiting import wait_for
 
 BUSYBOX = "moored/busybox:1"
+KEPT = "moored-test/busybox:kept"
+"""A second name: removing a project removes its images, and nothing here can be pulled again."""
 
 
 def shared_engine() -> DockerApi:
@@ -29,8 +31,13 @@ def shared_engine() -> DockerApi:
     api = DockerApi(os.environ.get("MOORED_DOCKER_SOCKET", DEFAULT_SOCKET))
     if not api.answers():
         raise RuntimeError(f"no Docker Engine answers at {api.socket_path}: ./test.sh starts one")
-    import_busybox(api, BUSYBOX)
+    keep_busybox(api)
     return api
+
+
+def keep_busybox(api: DockerApi) -> None:
+    """Give the image its name back if a test has removed it."""
+    import_busybox(api, BUSYBOX, KEPT)
 
 
 class PrivateEngine:
