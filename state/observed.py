@@ -200,6 +200,8 @@ class ObservedContext:
         """By reference as asked for; a tag event drops the references it may concern."""
         self.stopped_by_hand: set[str] = set()
         """Ids of the containers that somebody other than Moored stopped since they last started."""
+        self.outdated: set[str] = set()
+        """Ids of the containers that events spoke of since the Engine was last asked about them."""
         self._projects: dict[str, set[str]] = {}
         self._asked: dict[str, float] = {}
 
@@ -227,6 +229,7 @@ class ObservedContext:
         if asked_at < self._asked.get(container_id, 0.0):
             return
         self._asked[container_id] = asked_at
+        self.outdated.discard(container_id)
         self.stopped_by_hand.discard(container_id)
         container = self.containers.pop(container_id, None)
         if container is not None:

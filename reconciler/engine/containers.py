@@ -25,7 +25,7 @@ from reconciler.engine.errors import ActionFailed, Conflict, DeadlineExceeded, E
 from reconciler.engine.hooks import run_commands
 from reconciler.engine.inject import inject_files
 from reconciler.engine.output import indented, log_tail
-from reconciler.engine.snapshot import image_references, refresh_container, resolve_images
+from reconciler.engine.snapshot import image_references, known_container, refresh_container, resolve_images
 from reconciler.engine.work import Log, Parked, Work
 from reconciler.planner.containers import container_spec
 from reconciler.planner.hooks import post_start, pre_stop
@@ -107,20 +107,21 @@ async def start_container(work: Work, action: Action, log: Log) -> None:
     container_id = await work.container_id(action)
     await _inject_again(work, action, container_id)
     parked = work.parked.get(action.target)
-    try:
-        if _draws_from_a_range(work, action.service):
-            async with work.range_lock:
+    with work.acting(container_id):
+        try:
+            if _draws_from_a_range(work, action.service):
+                async with work.range_lock:
+                    await _start(work, container_id)
+            else:
                 await _start(work, container_id)
-        else:
-            await _start(work, container_id)
-    except (Refused, DeadlineExceeded) as error:
-        message = error.message if isinstance(error, Refused) else str(error)
-        raise ActionFailed(f"container {action.target} cannot be started: {message}") from error
-    if parked is not None:
-        del work.parked[action.target]
-        await discard(work, parked)
-    # What waits for this container must not judge it by what it was before.
-    await refresh_container(work.engine, work.observed, container_id)
+        except (Refused, DeadlineExceeded) as error:
+            message = error.message if isinstance(error, Refused) else str(error)
+            raise ActionFailed(f"container {action.target} cannot be started: {message}") from error
+        if parked is not None:
+            del work.parked[action.target]
+            await discard(work, parked)
+        # What waits for this container must not judge it by what it was before.
+        await refresh_container(work.engine, work.observed, container_id)
     if action.params.get("post_start") and work.desired is not None:
         await run_commands(
             work, container_id, action.target, "post_start", post_start(work.desired, action.service), log
@@ -150,7 +151,7 @@ async def restart_container(work: Work, action: Action, log: Log) -> None:
             )
         except Refused as error:
             raise ActionFailed(f"container {action.target} cannot be restarted: {error.message}") from error
-    await refresh_container(work.engine, work.observed, container_id)
+        await refresh_container(work.engine, work.observed, container_id)
     if action.params.get("post_start") and work.desired is not None:
         await run_commands(
             work, container_id, action.target, "post_start", post_start(work.desired, action.service), log
@@ -256,8 +257,7 @@ async def _create(work: Work, spec: ContainerSpec, log: Log) -> str:
 
 
 async def _start(work: Work, container_id: str) -> None:
-    with work.acting(container_id):
-        await work.engine.call("container.start", "POST", f"containers/{container_id}/start", deadline=START_DEADLINE)
+    await work.engine.call("container.start", "POST", f"containers/{container_id}/start", deadline=START_DEADLINE)
 
 
 async def _stop(work: Work, action: Action, container_id: str, log: Log) -> None:
@@ -302,7 +302,7 @@ async def _grace(work: Work, action: Action, container_id: str) -> tuple[dict[st
 
 
 async def _is_running(work: Work, container_id: str) -> bool:
-    record = await refresh_container(work.engine, work.observed, container_id)
+    record = await known_container(work.engine, work.observed, container_id)
     return record is not None and record.state in ("running", "paused", "restarting")
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -153,7 +154,8 @@ class Executor:
         }
         graph = _Graph(plan)
         lost: list[EngineUnreachable] = []
-        with first_error():
+        deploying = self.observer.deploying(plan.key.name) if self.observer is not None else nullcontext()
+        with deploying, first_error():
             async with anyio.create_task_group() as tasks:
                 for action in plan.actions:
                     tasks.start_soon(self._run, work, graph, action, progress, lost, name=action.id)

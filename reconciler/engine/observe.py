@@ -5,8 +5,9 @@ already runs from that very moment on: nothing that happens in between is lost. 
 only marks a container, network or volume as worth another look. Each marked one is asked
 about by a task of its own, and again if it was marked meanwhile: a single event is seen at
 once, a storm costs few inspects, and one that the Engine holds back (it answers nothing
-about a container that is just starting) delays nobody else. Health probes (`exec_*`) are
-filtered out by the Engine itself.
+about a container that is just starting) delays nobody else. Where the executor is at work it
+looks by itself when it is done with a container, so events of its own doing may wait a while.
+Health probes (`exec_*`) are filtered out by the Engine itself.
 
 When the stream breaks, or a quiet Engine does not answer a ping, the context is marked as
 stale with its last content, and the circle begins again after a growing pause. A slow
@@ -46,6 +47,8 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 15.0
 STORM_PAUSE = 0.02
 """Between two inspects of one container while its events keep coming."""
+OWN_PAUSE = 2.0
+"""Seconds that an event of our own doing waits for the executor's own look."""
 INSPECTS_AT_ONCE = 32
 OWN_ECHO = 5.0
 """Seconds in which the events of our own call may still arrive."""
@@ -84,12 +87,15 @@ class Observer:
         self._pause = FIRST_PAUSE
         self._heard = 0.0
         self._wake = anyio.Event()
-        self._marked: set[Subject] = set()
+        self._marked: dict[Subject, float] = {}
+        """What is worth another look, and from when on (monotonic)."""
         self._looking: set[Subject] = set()
         self._touched: set[str] = set()
         """Networks and volumes that events spoke of since the list was last asked for."""
         self._acting: dict[str, int] = {}
         self._acted: dict[str, float] = {}
+        self._deploying: dict[str, int] = {}
+        """Projects that a plan is being carried out for."""
         self._killed: set[str] = set()
         self._by_hand_at: dict[str, float] = {}
         self._limiter = anyio.CapacityLimiter(INSPECTS_AT_ONCE)
@@ -126,12 +132,26 @@ class Observer:
                 else:
                     del self._acting[container_id]
                     self._acted[container_id] = now + OWN_ECHO
+                    if container_id in self.observed.outdated:
+                        self._mark("container", container_id)
+
+    @contextmanager
+    def deploying(self, project: str) -> Iterator[None]:
+        """Inside the block a plan is carried out: who does it looks at each container that it makes."""
+        self._deploying[project] = self._deploying.get(project, 0) + 1
+        try:
+            yield
+        finally:
+            self._deploying[project] -= 1
+            if not self._deploying[project]:
+                del self._deploying[project]
 
     async def _follow(self) -> None:
         """One connection: list, then follow, until something breaks."""
         await self.engine.ping(self._ping_deadline)
         facts = await self.engine.facts()
-        self._marked, self._looking = set(), set()
+        self._marked, self._looking = {}, set()
+        self.observed.outdated.clear()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._read_events, self.engine.clock)
             await self._list()
@@ -160,19 +180,21 @@ class Observer:
         action = str(event.get("Action") or event.get("status") or "")
         match event.get("Type"):
             case "container":
-                self._note_container(identity, action)
+                self._note_container(identity, action, attributes.get(LABEL_PROJECT, ""))
             case "network" if action in ("connect", "disconnect"):
-                self._mark("container", attributes.get("container", ""))
+                container = attributes.get("container", "")
+                own = container in self._acting or ("container", container) in self._marked
+                self._mark("container", container, OWN_PAUSE if own else 0.0)
             case "network" if action in ("destroy", "remove"):
                 self._touched.add(identity)
-                self._marked.discard(("network", identity))
+                self._marked.pop(("network", identity), None)
                 self.observed.drop_network(identity)
             case "network":
                 self._touched.add(identity)
                 self._mark("network", identity)
             case "volume" if action == "destroy":
                 self._touched.add(identity)
-                self._marked.discard(("volume", identity))
+                self._marked.pop(("volume", identity), None)
                 self.observed.drop_volume(identity)
             case "volume":
                 self._touched.add(identity)
@@ -180,20 +202,25 @@ class Observer:
             case "image":
                 self._forget_images(identity, attributes.get("name", ""))
 
-    def _mark(self, kind: str, identity: str) -> None:
-        if identity:
-            self._marked.add((kind, identity))
-            self._wake.set()
+    def _mark(self, kind: str, identity: str, pause: float = 0.0) -> None:
+        if not identity:
+            return
+        if kind == "container":
+            self.observed.outdated.add(identity)
+        due = time.monotonic() + pause
+        self._marked[kind, identity] = min(due, self._marked.get((kind, identity), due))
+        self._wake.set()
 
-    def _note_container(self, container_id: str, action: str) -> None:
+    def _note_container(self, container_id: str, action: str, project: str) -> None:
         if action == "destroy":
-            self._marked.discard(("container", container_id))
+            self._marked.pop(("container", container_id), None)
             self._killed.discard(container_id)
             self._by_hand_at.pop(container_id, None)
             self._acted.pop(container_id, None)
             self.observed.drop_container(container_id, time.monotonic())
             return
-        self._mark("container", container_id)
+        own = container_id in self._acting or (action == "create" and project in self._deploying)
+        self._mark("container", container_id, OWN_PAUSE if own else 0.0)
         if action == "start":
             self._killed.discard(container_id)
             self._by_hand_at.pop(container_id, None)
@@ -234,19 +261,26 @@ class Observer:
                 del self.observed.images[reference]
 
     async def _look(self, tasks: TaskGroup) -> None:
-        """Give each marked subject a task, unless it has one."""
+        """Give each marked subject a task when it is time, unless it has one."""
         while True:
-            await self._wake.wait()
+            waiting = [(due, subject) for subject, due in self._marked.items() if subject not in self._looking]
+            now = time.monotonic()
+            for due, subject in waiting:
+                if due <= now:
+                    self._looking.add(subject)
+                    tasks.start_soon(self._look_at, subject)
+            next_due = min((due for due, _ in waiting if due > now), default=None)
+            with anyio.move_on_after(None if next_due is None else next_due - now):
+                await self._wake.wait()
             self._wake = anyio.Event()
-            for subject in self._marked - self._looking:
-                self._looking.add(subject)
-                tasks.start_soon(self._look_at, subject)
 
     async def _look_at(self, subject: Subject) -> None:
         kind, identity = subject
         try:
-            while subject in self._marked:
-                self._marked.discard(subject)
+            while self._marked.get(subject, float("inf")) <= time.monotonic():
+                del self._marked[subject]
+                if kind == "container" and identity not in self.observed.outdated:
+                    break  # somebody else has looked since
                 async with self._limiter:
                     if kind == "container":
                         await refresh_container(self.engine, self.observed, identity)
@@ -258,6 +292,7 @@ class Observer:
                     await anyio.sleep(STORM_PAUSE)
         finally:
             self._looking.discard(subject)
+            self._wake.set()
 
     async def _look_at_container(self, container_id: str) -> None:
         async with self._limiter:

@@ -24,6 +24,7 @@ from state.observed import (
 )
 
 ZERO_TIME = "0001-01-01"
+_HEALTH_IN_STATUS = {"starting": "(health: starting)", "healthy": "(healthy)", "unhealthy": "(unhealthy)"}
 _UNCOMPARED = ("GraphDriver", "LogPath", "ResolvConfPath", "HostnamePath", "HostsPath", "ExecIDs", "SizeRw")
 
 
@@ -86,6 +87,21 @@ def container_summary(entry: Mapping[str, Any]) -> ObservedContainer:
         state=str(entry.get("State", "")),
         command=str(entry.get("Command") or ""),
         networks=tuple(sorted((entry.get("NetworkSettings") or {}).get("Networks") or {})),
+    )
+
+
+def agrees(container: ObservedContainer, entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of `GET /containers/json` says what a record says, as far as it says anything."""
+    status = str(entry.get("Status") or "")
+    health = next((word for word, text in _HEALTH_IN_STATUS.items() if text in status), "")
+    return (
+        container.state == entry.get("State")
+        and container.image_id == entry.get("ImageID")
+        and f"/{container.name}" in (entry.get("Names") or ())
+        and container.labels == (entry.get("Labels") or {})
+        and container.networks == tuple(sorted((entry.get("NetworkSettings") or {}).get("Networks") or {}))
+        and (container.state != "running" or container.health == health)
+        and (container.state != "exited" or status.startswith(f"Exited ({container.exit_code})"))
     )
 
 

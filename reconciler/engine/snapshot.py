@@ -3,7 +3,9 @@
 Two ways to the same value. `cached_project` reads what the observer keeps and asks
 nobody: that is the way of the many looks that end in "nothing to do". `observe_project`
 asks the Engine, with everything at once: before acting, after acting, and where no
-observer runs; its answers refresh the cache too.
+observer runs; its answers refresh the cache too. While an observer listens, a container whose
+entry in the list agrees with its record, and of which no event has spoken since, is not
+inspected again: an Engine that is starting many containers is slow to answer about them.
 
 Networks and volumes count as the project's by label or because it uses their name;
 containers outside the project count where they hold a name it wants, or are named in it.
@@ -21,7 +23,14 @@ import structlog
 
 from reconciler.engine.client import Engine, filters, segment
 from reconciler.engine.errors import NotFound, Refused, first_error
-from reconciler.engine.records import container_record, container_summary, image_record, network_record, volume_record
+from reconciler.engine.records import (
+    agrees,
+    container_record,
+    container_summary,
+    image_record,
+    network_record,
+    volume_record,
+)
 from reconciler.planner.images import image_references as references_of
 from reconciler.planner.model import DesiredStack
 from state.observed import (
@@ -108,6 +117,7 @@ async def inspect_image(engine: Engine, reference: str) -> ObservedImage | None:
 async def refresh_container(engine: Engine, observed: ObservedContext, container_id: str) -> ObservedContainer | None:
     """Ask about one container and write the answer into the cache; None when it is gone."""
     asked_at = time.monotonic()
+    observed.outdated.discard(container_id)
     try:
         answer = await engine.call("container.inspect", "GET", f"containers/{container_id}/json")
     except NotFound:
@@ -120,6 +130,15 @@ async def refresh_container(engine: Engine, observed: ObservedContext, container
     record = container_record(answer, stopped_by_hand=answer["Id"] in observed.stopped_by_hand)
     observed.put_container(record, asked_at)
     return record
+
+
+async def known_container(engine: Engine, observed: ObservedContext, container_id: str) -> ObservedContainer | None:
+    """One container from the cache if an observer listens and nothing has happened to it, else asked
+    about; None when it is gone."""
+    known = observed.containers.get(container_id)
+    if known is not None and observed.connected and container_id not in observed.outdated:
+        return known
+    return await refresh_container(engine, observed, container_id)
 
 
 async def observe_project(engine: Engine, observed: ObservedContext, desired: DesiredStack | str) -> ObservedProject:
@@ -146,7 +165,16 @@ async def observe_project(engine: Engine, observed: ObservedContext, desired: De
         entries = await engine.call("container.list", "GET", "containers/json", params=params)
         async with anyio.create_task_group() as inspects:
             for entry in entries:
-                inspects.start_soon(look_at, entry["Id"])
+                known = observed.containers.get(entry["Id"])
+                if (
+                    known is not None
+                    and observed.connected
+                    and known.id not in observed.outdated
+                    and agrees(known, entry)
+                ):
+                    containers[known.id] = known
+                else:
+                    inspects.start_soon(look_at, entry["Id"])
         listed = {entry["Id"] for entry in entries}
         for known in observed.project(name):
             if known.id not in listed:
