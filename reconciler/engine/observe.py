@@ -47,8 +47,10 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 15.0
 STORM_PAUSE = 0.02
 """Between two inspects of one container while its events keep coming."""
-OWN_PAUSE = 2.0
-"""Seconds that an event of our own doing waits for the executor's own look."""
+CREATED_PAUSE = 2.0
+"""Seconds after which a container that the executor made is looked at if it was not started."""
+ACTING_PAUSE = 30.0
+"""Seconds that events of a container wait for the executor, which looks when it is done with it."""
 INSPECTS_AT_ONCE = 32
 OWN_ECHO = 5.0
 """Seconds in which the events of our own call may still arrive."""
@@ -121,6 +123,8 @@ class Observer:
         """What happens to these containers inside the block is our own doing."""
         for container_id in container_ids:
             self._acting[container_id] = self._acting.get(container_id, 0) + 1
+            if ("container", container_id) in self._marked:
+                self._marked["container", container_id] = time.monotonic() + ACTING_PAUSE
         try:
             yield
         finally:
@@ -180,11 +184,12 @@ class Observer:
         action = str(event.get("Action") or event.get("status") or "")
         match event.get("Type"):
             case "container":
-                self._note_container(identity, action, attributes.get(LABEL_PROJECT, ""))
+                created = action == "create" and attributes.get(LABEL_PROJECT, "") in self._deploying
+                self._note_container(identity, action, created=created)
             case "network" if action in ("connect", "disconnect"):
                 container = attributes.get("container", "")
                 own = container in self._acting or ("container", container) in self._marked
-                self._mark("container", container, OWN_PAUSE if own else 0.0)
+                self._mark("container", container, ACTING_PAUSE if own else 0.0)
             case "network" if action in ("destroy", "remove"):
                 self._touched.add(identity)
                 self._marked.pop(("network", identity), None)
@@ -211,7 +216,8 @@ class Observer:
         self._marked[kind, identity] = min(due, self._marked.get((kind, identity), due))
         self._wake.set()
 
-    def _note_container(self, container_id: str, action: str, project: str) -> None:
+    def _note_container(self, container_id: str, action: str, *, created: bool) -> None:
+        """`created`: by a plan that is being carried out."""
         if action == "destroy":
             self._marked.pop(("container", container_id), None)
             self._killed.discard(container_id)
@@ -219,8 +225,10 @@ class Observer:
             self._acted.pop(container_id, None)
             self.observed.drop_container(container_id, time.monotonic())
             return
-        own = container_id in self._acting or (action == "create" and project in self._deploying)
-        self._mark("container", container_id, OWN_PAUSE if own else 0.0)
+        if container_id in self._acting:
+            self._mark("container", container_id, ACTING_PAUSE)
+        else:
+            self._mark("container", container_id, CREATED_PAUSE if created else 0.0)
         if action == "start":
             self._killed.discard(container_id)
             self._by_hand_at.pop(container_id, None)
