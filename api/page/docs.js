@@ -11,22 +11,21 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-function schemaText(schema, definitions, depth = 0) {
-  if (!schema || depth > 4) return "…";
-  if (schema.$ref) {
-    const name = schema.$ref.split("/").pop();
-    return schemaText(definitions[name], definitions, depth + 1);
-  }
-  if (schema.anyOf) return schema.anyOf.map((one) => schemaText(one, definitions, depth)).join(" | ");
+// `indent` is where the text stands, `left` how much deeper it may still go.
+function schemaText(schema, definitions, indent = "", left = 6) {
+  if (!schema || left < 0) return "…";
+  const inner = (one, at = indent) => schemaText(one, definitions, at, left - 1);
+  if (schema.$ref) return inner(definitions[schema.$ref.split("/").pop()]);
+  if (schema.anyOf) return schema.anyOf.map((one) => inner(one)).join(" | ");
   if (schema.enum) return schema.enum.map((one) => JSON.stringify(one)).join(" | ");
-  if (schema.type === "array") return `[${schemaText(schema.items, definitions, depth)}]`;
+  if (schema.type === "array") return `[${inner(schema.items)}]`;
   if (schema.properties) {
-    const indent = "  ".repeat(depth + 1);
     const required = new Set(schema.required || []);
+    const deeper = `${indent}  `;
     const lines = Object.entries(schema.properties).map(
-      ([key, value]) => `${indent}${key}${required.has(key) ? "" : "?"}: ${schemaText(value, definitions, depth + 1)}`,
+      ([key, value]) => `${deeper}${key}${required.has(key) ? "" : "?"}: ${inner(value, deeper)}`,
     );
-    return `{\n${lines.join("\n")}\n${"  ".repeat(depth)}}`;
+    return `{\n${lines.join("\n")}\n${indent}}`;
   }
   return schema.type || "any";
 }
@@ -36,8 +35,9 @@ function parameterRow(parameter) {
   if (parameter.required) input.required = true;
   const fallback = parameter.schema.default;
   if (fallback !== undefined) input.placeholder = String(fallback);
+  input.setAttribute("aria-label", parameter.name);
   return element(
-    "tr", {},
+    "tr", { class: "parameter" },
     element("td", {}, element("code", {}, parameter.name)),
     element("td", {}, parameter.description || ""),
     element("td", {}, input),
@@ -80,7 +80,7 @@ function operation(path, method, described, definitions) {
     const schema = Object.values(answer.content)[0].schema;
     const shape = element("details", {}, element("summary", {}, answer.description));
     shape.append(element("pre", {}, schemaText(schema, definitions)));
-    return element("tr", {}, element("td", {}, status), element("td", {}, shape));
+    return element("tr", {}, element("td", { class: "status" }, status), element("td", {}, shape));
   });
   const output = element("pre");
   output.hidden = true;
@@ -102,6 +102,8 @@ function show(described) {
   for (const [path, methods] of Object.entries(described.paths)) {
     for (const [method, one] of Object.entries(methods)) {
       const tag = one.tags[0];
+      // A path that takes every method does the same with each: one of them says it all.
+      if (methods.trace && method !== "get") continue;
       if (!groups.has(tag)) groups.set(tag, element("section", {}, element("h2", {}, tag)));
       groups.get(tag).append(operation(path, method.toUpperCase(), one, described.components.schemas));
     }

@@ -12,7 +12,9 @@ from importlib.resources import files
 from api import wire
 from api.routing import Call, Operation, Order, Route, refuse_method
 
-_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'"
+)
 
 
 async def get_openapi(call: Call) -> wire.Answer:
