@@ -127,7 +127,9 @@ async def refresh_container(engine: Engine, observed: ObservedContext, container
         # One broken container must not blind us for all others; its last record stays.
         _log.warning("container cannot be inspected", context=observed.name, container=container_id, error=str(error))
         return observed.containers.get(container_id)
-    record = container_record(answer, stopped_by_hand=answer["Id"] in observed.stopped_by_hand)
+    # The answer may know of a start that no event has told yet.
+    running = bool((answer.get("State") or {}).get("Running"))
+    record = container_record(answer, stopped_by_hand=not running and answer["Id"] in observed.stopped_by_hand)
     observed.put_container(record, asked_at)
     return record
 

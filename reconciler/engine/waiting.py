@@ -21,7 +21,7 @@ from reconciler.engine.client import Engine
 from reconciler.engine.containers import describe_container
 from reconciler.engine.errors import WaitFailed
 from reconciler.engine.output import indented, log_tail
-from reconciler.engine.snapshot import current_project, refresh_container
+from reconciler.engine.snapshot import current_project, known_container, refresh_container
 from reconciler.engine.work import Log, Work
 from reconciler.planner.model import Action, DesiredStack
 from reconciler.planner.readiness import STEADY, Readiness, ReadyState, project_containers, readiness
@@ -144,7 +144,7 @@ async def wait_ready(
                     with anyio.move_on_after(_left_to_prove(young)):
                         await changed.wait()
                     for container in young:
-                        await refresh_container(engine, observed, container.id)
+                        await known_container(engine, observed, container.id)
                     continue
                 # Proving itself after a restart is a matter of time, not of an event.
                 with anyio.move_on_after(STEADY.total_seconds() + 0.1 if found.code == "JustRestarted" else None):
