@@ -185,14 +185,29 @@ def test_commands_of_one_project_follow_each_other(place: World) -> None:
     assert place.running() == {"web-1"}
 
 
-def test_an_image_that_others_use_stays_and_the_removal_succeeds(place: World) -> None:
-    """The default takes images along; this one is in use, which is no reason to fail or to try again."""
-    place.deploy(service("web"))
+def test_an_image_goes_along_unless_somebody_else_uses_it(place: World) -> None:
+    """The default takes images along; one in use is no reason to fail or to try again and again."""
+    labels = {"io.moored.test": place.project}
+    image = f"{place.project}-image:1"
+    holder = place.engine.call(
+        "POST", "/containers/create", body={"Image": "moored/busybox:1", "Cmd": ["true"], "Labels": labels}
+    )
+    place.engine.call(
+        "POST", "/commit", {"container": holder["Id"], "repo": f"{place.project}-image", "tag": "1"}, {"Labels": labels}
+    )
+    user = place.engine.call("POST", "/containers/create", body={"Image": image, "Cmd": ["true"], "Labels": labels})
+    web = service("web", image=image, command="sleep 3600")
+    assert place.deploy(web).status == 200
     answer = place.agent.delete(f"/v1/api/project/{place.project}?timeout=1")
     assert answer.status == 200, answer
     assert place.ids() == {}
-    assert place.engine.has_image("moored/busybox:1")
+    assert place.engine.has_image(image)
     writes = place.writes()
-    place.repository.commit({"README.md": "words"})
-    assert place.agent.delete(f"/v1/api/project/{place.project}?timeout=1&images=false").status == 200
+    assert place.agent.post(f"/v1/api/project/{place.project}/stop?timeout=1").status == 200
     assert place.writes() == writes
+
+    place.engine.call("DELETE", f"/containers/{user['Id']}")
+    assert place.agent.poll(place.repository.url).status == 200
+    assert place.running() == {"web-1"}
+    assert place.agent.delete(f"/v1/api/project/{place.project}?timeout=1").status == 200
+    assert not place.engine.has_image(image)
