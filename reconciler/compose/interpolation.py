@@ -20,6 +20,8 @@ from .scalars import float32, parse_bool, parse_float, parse_int
 
 MAX_VALUES = 250_000
 """How many values one document may hold once its aliases are written out."""
+MAX_NESTING = 200
+"""How deep defaults may stand in defaults; Compose has no limit, but needs time that grows with the square."""
 
 _NAME = r"[_a-zA-Z\u017f\u212a][_a-zA-Z0-9\u017f\u212a]*"
 _EXPRESSION = re.compile(
@@ -46,6 +48,10 @@ class MissingVariableError(ValueError):
     """A variable that must be set is not."""
 
 
+class NestingError(ValueError):
+    """Defaults in defaults, so deep that looking for their braces would take seconds."""
+
+
 def substitute(template: str, variables: Mapping[str, str], warn: Warn) -> str:
     """The text with its variables replaced.
 
@@ -56,30 +62,33 @@ def substitute(template: str, variables: Mapping[str, str], warn: Warn) -> str:
         return template
     failure: ValueError | None = None
     result: list[str] = []
-    waiting = [(template, 0)]
+    waiting = [(template, 0, 0)]
     while waiting:
-        text, position = waiting.pop()
+        text, position, depth = waiting.pop()
+        if depth > MAX_NESTING:
+            raise NestingError(f"defaults are nested more than {MAX_NESTING} deep")
         match = _EXPRESSION.search(text, position)
         if match is None:
             result.append(text[position:])
             continue
         result.append(text[position : match.start()])
-        waiting.append((text, match.end()))
+        waiting.append((text, match.end(), depth))
         try:
-            result.append(_replacement(match, text, variables, warn, waiting))
+            value, chosen, rest = _replacement(match, text, variables, warn)
         except ValueError as error:
             failure = failure or error
+            continue
+        result.append(value)
+        waiting += ((rest, 0, depth), (chosen, 0, depth + 1)) if rest or chosen else ()
     if failure is not None:
         raise failure
     return "".join(result)
 
 
-def _replacement(
-    match: re.Match[str], template: str, variables: Mapping[str, str], warn: Warn, waiting: list[tuple[str, int]]
-) -> str:
-    """What stands for the expression, as far as it is known; what must be replaced first goes onto the stack."""
+def _replacement(match: re.Match[str], template: str, variables: Mapping[str, str], warn: Warn) -> tuple[str, str, str]:
+    """What stands for the expression: the value, or a template that gives it; and the template behind it."""
     if match["escaped"]:
-        return "$"
+        return "$", "", ""
     name = match["named"]
     if name is None:
         expression, rest = match.group(), ""
@@ -95,14 +104,12 @@ def _replacement(
             value, chosen = _with_operator(
                 name[: operator.start()], operator.group(), name[operator.end() :], variables, warn
             )
-            waiting.append((rest, 0))
-            waiting.append((chosen, 0))
-            return value
+            return value, chosen, rest
     value = variables.get(name)  # type: ignore[assignment]
     if value is None:
         warn(f'The "{name}" variable is not set. Defaulting to a blank string.')
-        return ""
-    return value
+        return "", "", ""
+    return value, "", ""
 
 
 def _with_operator(name: str, operator: str, word: str, variables: Mapping[str, str], warn: Warn) -> tuple[str, str]:
@@ -122,19 +129,17 @@ def _with_operator(name: str, operator: str, word: str, variables: Mapping[str, 
     raise MissingVariableError(f"required variable {name} is missing a value" + (f": {reason}" if reason else ""))
 
 
+_BRACE = re.compile(r"\{.?|\}", re.DOTALL)
+
+
 def _closing_brace(text: str) -> int:
     """Compose's search for the brace that closes the expression: what follows a `{` is skipped."""
-    depth = position = 0
-    while position < len(text):
-        character = text[position]
-        if character == "}":
-            depth -= 1
-            if depth == 0:
-                return position
-        elif character == "{":
+    depth = 0
+    for match in _BRACE.finditer(text):
+        if match.group() != "}":
             depth += 1
-            position += 1
-        position += 1
+        elif (depth := depth - 1) == 0:
+            return match.start()
     return -1
 
 
@@ -275,7 +280,7 @@ class _Walk:
                 error.template,
             )
             return value
-        except MissingVariableError as error:
+        except (MissingVariableError, NestingError) as error:
             self.problem(path, f"error while interpolating {_wildcard(path)}: {error}", value)
             return value
         if cast.__class__ is dict:

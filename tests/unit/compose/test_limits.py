@@ -30,6 +30,12 @@ def test_deep_nesting_is_refused() -> None:
         assert re.search("nested deeper|nesting depth", refused({"/p/compose.yaml": text}))
 
 
+def test_defaults_deep_in_defaults_are_refused() -> None:
+    for operator in (":-", ":?"):
+        text = f'services: {{a: {{image: "{("${A" + operator) * 5_000}x{"}" * 5_000}"}}}}\n'
+        assert re.search("nested more than|required variable A", refused({"/p/compose.yaml": text}))
+
+
 def test_an_alias_within_its_own_anchor_is_refused() -> None:
     assert "cycle" in refused({"/p/compose.yaml": "x-a: &a {b: [*a]}\nservices: {a: {image: x}}\n"})
     assert "cycle" in refused({"/p/compose.yaml": "x-a: &a {<<: *a}\nservices: {a: {image: x}}\n"})
