@@ -258,7 +258,8 @@ class Agent:
         async with open_engine(endpoint, name, on_call=on_call) as engine:
             counted.engine_writes.labels(name).set_function(lambda: engine.writes)
             counted.engine_connected.labels(name).set_function(lambda: observed.connected)
-            observer = Observer(engine, observed, resync=self._settings.resync_interval)
+            on_lag = counted.event_lag_seconds.labels(name).observe
+            observer = Observer(engine, observed, resync=self._settings.resync_interval, on_lag=on_lag)
             yield engine, observer, Executor(engine, observed, observer, environ=self._environ)
 
     def _access(self) -> SourceAccess:

@@ -6,7 +6,8 @@ for importing the client library takes its time.
 
 The first group has Doco-CD's names and labels, so that its dashboards and alerts go on
 working; where Doco-CD counts something else than its help text says, the text says here
-what is counted. The second group is ours.
+what is counted; what there is nothing of to count (scheduled jobs) is left out. The second
+group is ours.
 """
 
 from __future__ import annotations
@@ -47,16 +48,12 @@ class Metrics:
         ) -> prometheus.Histogram:
             return prometheus.Histogram(name, about, labels, buckets=buckets, registry=registry)
 
-        job = ("stack", "job", "mode", "execution_mode")
         # Doco-CD's.
         self.info = gauge("doco_cd_info", "Application information", "version", "log_level", "start_time")
         self.polls = counter("doco_cd_polls_total", "Number of finished polls", "repository")
         self.poll_errors = counter("doco_cd_poll_errors_total", "Failed polling attempts", "repository")
         self.poll_seconds = histogram(
             "doco_cd_poll_duration_seconds", "Duration of polling operations in seconds", "repository"
-        )
-        self.auto_discovery_cache = counter(
-            "doco_cd_auto_discovery_cache_total", "Auto-discovery cache lookups by result", "repository", "result"
         )
         self.webhook_requests = counter(
             "doco_cd_webhook_requests_total", "Number of webhooks whose deployment succeeded", "repository"
@@ -86,22 +83,7 @@ class Metrics:
             "doco_cd_deployments_active", "Number of currently active deployments", "repository"
         )
         self.deployments_queued = gauge(
-            "doco_cd_deployments_queued", "Number of queued deployments waiting to start", "repository"
-        )
-        self.scheduled_runs = counter(
-            "doco_cd_scheduled_runs_total", "Total number of scheduled job runs processed", *job
-        )
-        self.scheduled_run_errors = counter(
-            "doco_cd_scheduled_run_errors_total", "Total number of failed scheduled job runs", *job
-        )
-        self.scheduled_run_skipped = counter(
-            "doco_cd_scheduled_run_skipped_total", "Total number of skipped scheduled job runs", *job, "reason"
-        )
-        self.scheduled_run_seconds = histogram(
-            "doco_cd_scheduled_run_duration_seconds", "Duration of scheduled job runs in seconds", *job
-        )
-        self.scheduled_runs_active = gauge(
-            "doco_cd_scheduled_runs_active", "Number of currently active scheduled job runs", *job
+            "doco_cd_deployments_queued", "Number of deployments that wait for a free slot", "repository"
         )
         # Ours.
         self.queue_depth = gauge("moored_queue_depth", "Keys waiting to be reconciled", "queue")

@@ -22,8 +22,9 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from reconciler.controllers.conditions import find, same, with_condition, without
+from reconciler.controllers.conditions import find, is_true, same, with_condition, without
 from reconciler.controllers.contexts import Contexts, DockerContext, UnknownContext
+from reconciler.controllers.counting import StackCounts
 from reconciler.controllers.fights import FightWatch
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import RunRecorder, finished, new_run, utcnow
@@ -144,6 +145,7 @@ class StackController:
         self._hub = hub
         self._resync = resync
         self._metrics = metrics
+        self._counts = StackCounts(metrics)
         self._queue: WorkQueue[StackKey] = WorkQueue()
         self._requests: dict[StackKey, list[_Request]] = {}
         self._locks: dict[StackKey, anyio.Lock] = {}
@@ -334,6 +336,7 @@ class StackController:
             self._known.discard(key)
             self._queue.drop(key)
             self._fights.forget(key)
+            self._counts.gone(key)
             return StackOutcome(stack=key.name, context=key.context, message="not managed")
 
         try:
@@ -393,6 +396,10 @@ class StackController:
         recorder: RunRecorder | None = None
         own_run = None
         acted = False
+        # What was as it should be, and no longer is, though nobody asked for anything.
+        settled = stack.observed_generation == stack.generation and is_true(stack.conditions, ConditionType.READY)
+        drift = settled and not requests and not going
+        started = anyio.current_time()
         tried: set[str] = set()
         plan_: Plan | None = None
         try:
@@ -427,7 +434,7 @@ class StackController:
                         with_condition(stack.conditions, ConditionType.RECONCILING, True, "Acting", summary(plan_)),
                     )
                 acted = True
-                async with context.slots:
+                async with self._counts.slot(context.slots, stack.repository):
                     result = await context.executor.execute(plan_, desired, recorder)
                 await recorder.flush()
                 stack, desired = await self._after_execution(stack, desired, plan_, result)
@@ -450,6 +457,7 @@ class StackController:
                     raise await self._fail(stack, ready.code, ready.message, delay=HEALTH_DELAY)
             if acted:
                 seen = await observe_project(context.engine, context.observed, desired)
+                self._counts.deployed(stack, anyio.current_time() - started, drift=drift)
             outcome = await self._conclude(stack, desired, seen, going, blocked=plan_)
             if own_run is not None and recorder is not None:
                 await self._end(recorder, own_run, RunStatus.SUCCEEDED, "stack is as desired")
@@ -459,6 +467,8 @@ class StackController:
                 await self._end(recorder, own_run, RunStatus.SUCCEEDED, "carried out; its health is not known yet")
             raise
         except (EngineError, PlanError, _Failed, _Later) as error:
+            if acted:
+                self._counts.failed(stack, drift=drift)
             if own_run is not None and recorder is not None:
                 await self._end(recorder, own_run, RunStatus.FAILED, str(error))
             raise
@@ -562,8 +572,10 @@ class StackController:
         blocked: Plan | None = None,
     ) -> StackOutcome | None:
         """Nothing is left to do: say how the stack is."""
+        self._counts.left(stack.key, blocked)
         if stack.deleting:
             await self._store.delete_stack(stack.key)
+            self._counts.gone(stack.key)
             self._known.discard(stack.key)
             _log.info("stack removed", **self._fields(stack))
             return StackOutcome(stack=stack.key.name, context=stack.key.context, message="removed")
@@ -613,6 +625,7 @@ class StackController:
 
     async def _set_conditions(self, stack: Stack, conditions: Sequence[Condition], **fields: Any) -> None:
         """Write conditions and fields, but only what differs."""
+        self._counts.ready(stack.key, conditions)
         if fields.get("observed_generation") == stack.observed_generation:
             fields.pop("observed_generation")
         if fields.get("ready_revision") in (None, stack.ready_revision):

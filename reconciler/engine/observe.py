@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -80,12 +80,15 @@ class Observer:
         resync: float = RESYNC,
         ping_after: float = PING_AFTER,
         ping_deadline: float = PING_DEADLINE,
+        on_lag: Callable[[float], None] | None = None,
     ) -> None:
+        """`on_lag` hears of every event how many seconds old it was when it came."""
         self.engine = engine
         self.observed = observed
         self._resync = resync
         self._ping_after = ping_after
         self._ping_deadline = ping_deadline
+        self._on_lag = on_lag
         self._pause = FIRST_PAUSE
         self._heard = 0.0
         self._wake = anyio.Event()
@@ -173,6 +176,10 @@ class Observer:
         async with aclosing(stream) as events:
             async for event in events:
                 self._heard = time.monotonic()
+                happened = event.get("timeNano")
+                if self._on_lag is not None and isinstance(happened, int):
+                    # Another host's clock may be ahead of ours.
+                    self._on_lag(max(0.0, time.time() - happened / 1e9))
                 self._note(event)
         raise EngineUnreachable("the event stream ended", operation="events")
 

@@ -82,7 +82,6 @@ DOCO_CD = {
     "doco_cd_polls_total": {"repository"},
     "doco_cd_poll_errors_total": {"repository"},
     "doco_cd_poll_duration_seconds_bucket": {"repository"},
-    "doco_cd_auto_discovery_cache_total": {"repository", "result"},
     "doco_cd_webhook_requests_total": {"repository"},
     "doco_cd_webhook_errors_total": {"repository"},
     "doco_cd_webhook_duration_seconds_bucket": {"repository"},
@@ -91,11 +90,6 @@ DOCO_CD = {
     "doco_cd_deployment_duration_seconds_bucket": {"repository", "deployment"},
     "doco_cd_deployments_active": {"repository"},
     "doco_cd_deployments_queued": {"repository"},
-    "doco_cd_scheduled_runs_total": {"stack", "job", "mode", "execution_mode"},
-    "doco_cd_scheduled_run_errors_total": {"stack", "job", "mode", "execution_mode"},
-    "doco_cd_scheduled_run_skipped_total": {"stack", "job", "mode", "execution_mode", "reason"},
-    "doco_cd_scheduled_run_duration_seconds_bucket": {"stack", "job", "mode", "execution_mode"},
-    "doco_cd_scheduled_runs_active": {"stack", "job", "mode", "execution_mode"},
 }
 
 
