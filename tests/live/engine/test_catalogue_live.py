@@ -8,45 +8,26 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from dataclasses import replace
 from typing import Any
 
+import anyio
 import pytest
 
-from reconciler.compose import DiskReader, LoadRequest, load_project
-from reconciler.engine.execute import Silent
-from reconciler.planner import describe
-from reconciler.planner.model import ActionKind, DesiredStack, PlanError
-from state.model import StackKey
+from reconciler.planner.model import PlanError
+from tests.live.engine.catalogue import (
+    Catalogue,
+    Deployed,
+    asked_for,
+    deploy_catalogue,
+    nothing_is_left,
+    short_name,
+)
+from tests.support.engine import shared_engine
 from tests.support.engine_cases import PROJECT, EngineCase, build_rich_image, engine_cases, image_facts
 
 CASES = list(engine_cases())
 REFUSED = {"annotations": "annotations"}
 """Accepted by Compose though this Engine drops the attribute in silence."""
-UNSTARTABLE = {
-    "rich-entrypoint": "its program does not exist",
-    "rich-entrypoint-empty": "its program does not exist",
-    "privileged": "a machine without all capabilities",
-    "blkio-rates": "a device of its own",
-    "group-add": "a group the image lacks",
-    "bind-propagation": "a shared mount",
-    "hooks": "runs a command in a container that has ended",
-    "depends-on": "waits for a container that has ended",
-    "network-service": "joins a container that has ended",
-    "ipc-pid-service": "joins a container that has ended",
-    "namespace-scaled": "joins a container that has ended",
-    "shop": "waits for a container that has ended",
-}
-"""Written to be created, not to run (the golden answers come from `up --no-start`), each with what
-hinders it: only their creation is compared."""
-SHORT_LIVED = {
-    "rich-entrypoint", "rich-command", "ports-short", "ports-range", "ports-published-range", "ports-same-target",
-    "ports-long", "ports-ipv6", "health-cmd-shell", "health-cmd", "health-none-string", "health-retries-zero",
-    "two-services-networks",
-}  # fmt: skip
-"""The image's own command ends at once, though a service with a port or health check is to run on:
-the next plan rightly starts it again, and does nothing else."""
 DIFFERENT = {
     "expose": {"Config.ExposedPorts"},
     "expose-range": {"Config.ExposedPorts"},
@@ -60,50 +41,26 @@ _VOLATILE_LABELS = re.compile(
 _UNORDERED = ("Env", "Binds", "ExtraHosts", "Ulimits", "Mounts", "Links", "VolumesFrom", "LinkLocalIPs", "Aliases")
 
 
-def _name(case: EngineCase) -> str:
-    return case.name[4:]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _rich_image() -> None:
-    from tests.support.engine import shared_engine
-
+@pytest.fixture(scope="module")
+def catalogue(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     build_rich_image(shared_engine())
+    return anyio.run(deploy_catalogue, asked_for(request), tmp_path_factory.mktemp("catalogue"))
 
 
-@pytest.mark.parametrize("case", CASES, ids=_name)
-async def test_the_engine_reports_the_same_and_the_next_plan_is_empty(bench, case):
-    name, place = _name(case), bench.folder / "case"
-    shutil.copytree(case.folder, place, ignore=shutil.ignore_patterns("expected.json"))
-    project = load_project(LoadRequest(cwd=str(place), project_name=bench.name), DiskReader())
-    desired = DesiredStack(
-        key=StackKey("default", bench.name),
-        project=project,
-        seccomp_profiles={str(path): path.read_text() for path in place.glob("*.json")},
-    )
+@pytest.mark.parametrize("case", CASES, ids=short_name)
+def test_the_engine_reports_the_same_and_the_next_plan_is_empty(catalogue: Catalogue, case: EngineCase) -> None:
+    name = short_name(case)
+    deployed = catalogue.deployed[name]
     if name in REFUSED:
-        with pytest.raises(PlanError, match=REFUSED[name]):
-            await bench.plan(desired)
+        assert isinstance(deployed.error, PlanError)
+        assert REFUSED[name] in str(deployed.error)
+        assert not deployed.containers
         return
-    result = await bench.apply(desired)
-    hindered = {outcome.action.kind for outcome in result.failures}
-    if name in UNSTARTABLE:
-        assert hindered <= {ActionKind.START_CONTAINER, ActionKind.WAIT_SERVICE}, result.message
-    else:
-        assert result.ok, result.message
-    again = await bench.plan(replace(desired, policy=replace(desired.policy, images_done=True)))
-    if name in UNSTARTABLE or name in SHORT_LIVED:
-        allowed = {ActionKind.START_CONTAINER, ActionKind.WAIT_SERVICE}
-        assert {action.kind for action in again.actions} <= allowed, describe(again)
-    else:
-        assert again.empty, describe(again)
-        writes = bench.engine.writes
-        assert (await bench.executor.execute(again, desired, Silent())).ok
-        assert bench.engine.writes == writes
+    nothing_is_left(name, deployed)
     theirs = {recorded["Name"].lstrip("/"): recorded for recorded in case.expected["containers"]}
-    ours = {c.name.replace(bench.name, PROJECT): c.inspect for c in bench.observed.project(bench.name)}
+    ours = {name.replace(deployed.name, PROJECT): inspect for name, inspect in deployed.containers.items()}
     assert sorted(ours) == sorted(theirs)
-    names = _Names(bench, str(place), str(case.working_dir))
+    names = _Names(deployed, str(case.working_dir))
     for container in theirs:
         mine, golden = names.normal(ours[container]), names.normal(theirs[container])
         for field in DIFFERENT.get(name, ()):
@@ -116,11 +73,11 @@ async def test_the_engine_reports_the_same_and_the_next_plan_is_empty(bench, cas
 class _Names:
     """Brings both inspects into one form: names instead of ids, one order, one folder."""
 
-    def __init__(self, bench: Any, place: str, recorded_place: str) -> None:
-        self._replacements = [(place, "$DIR"), (recorded_place, "$DIR"), (bench.name, PROJECT)]
+    def __init__(self, deployed: Deployed, recorded_place: str) -> None:
+        self._replacements = [(str(deployed.place), "$DIR"), (recorded_place, "$DIR"), (deployed.name, PROJECT)]
         self._replacements += [(facts["Id"], reference) for reference, facts in image_facts().items()]
-        for container in bench.observed.project(bench.name):
-            self._replacements.append((container.id, f"id of {container.name.replace(bench.name, PROJECT)}"))
+        for container_id, name in deployed.ids.items():
+            self._replacements.append((container_id, f"id of {name.replace(deployed.name, PROJECT)}"))
 
     def normal(self, inspect: dict[str, Any]) -> dict[str, Any]:
         text = json.dumps({key: inspect[key] for key in ("Config", "HostConfig")})
