@@ -12,7 +12,7 @@ from tests.support.compose_oracle import Compose
 from tests.support.docker_api import DockerApi
 from tests.support.engine import PrivateEngine, keep_busybox, shared_engine
 from tests.support.names import owned_project, unique_name
-from tests.support.newer_engine import NewerEngine, wanted
+from tests.support.newer_engine import NEXT, NewerEngine, wanted
 from tests.support.registry import Registry
 
 
@@ -106,6 +106,13 @@ def private_engine() -> Iterator[PrivateEngine]:
 def newer_engine(engine: DockerApi) -> Iterator[NewerEngine]:
     """Debian 13's Docker Engine; mark the test `newer_engine`."""
     with NewerEngine(engine) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def newest_engine(engine: DockerApi) -> Iterator[NewerEngine]:
+    """The Docker Engine of Debian's next release; mark the test `newer_engine`."""
+    with NewerEngine(engine, NEXT) as running:
         yield running
 
 
