@@ -396,9 +396,12 @@ class StackController:
         recorder: RunRecorder | None = None
         own_run = None
         acted = False
-        # What was as it should be, and no longer is, though nobody asked for anything.
-        settled = stack.observed_generation == stack.generation and is_true(stack.conditions, ConditionType.READY)
-        drift = settled and not requests and not going
+        # What had been reached is no more, though nobody asked for anything. A further attempt at
+        # what failed is no drift.
+        reached = stack.observed_generation == stack.generation and not is_true(
+            stack.conditions, ConditionType.DEGRADED
+        )
+        drift = reached and not requests and not going
         started = anyio.current_time()
         tried: set[str] = set()
         plan_: Plan | None = None
