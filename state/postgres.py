@@ -6,13 +6,14 @@ server that accepts connections and then says nothing is an error within seconds
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from state.database import Engines
+from state.database import Engines, T, Work
 
 CONNECT_DEADLINE = 5.0
 STATEMENT_DEADLINE = 10.0
@@ -37,10 +38,30 @@ def connect(url: URL) -> Engines:
         pool_timeout=10,
         hide_parameters=True,
     )
-    return Engines(
-        writer=engine,
-        reader=engine.execution_options(isolation_level="AUTOCOMMIT"),
-        turn=nullcontext(),
-        name=url.render_as_string(hide_password=True),
-        close=engine.dispose,
-    )
+    return PostgresEngines(engine, url.render_as_string(hide_password=True))
+
+
+class PostgresEngines:
+    """Connections to a server."""
+
+    dialect = "postgresql"
+
+    def __init__(self, engine: AsyncEngine, name: str) -> None:
+        self.name = name
+        self.turn: AbstractAsyncContextManager[object] = nullcontext()
+        self._writer = engine
+        self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def read(self, work: Work[T]) -> T:
+        async with self._reader.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def write(self, work: Work[T], committing: Callable[[], None]) -> T:
+        async with self._writer.connect() as connection, connection.begin() as transaction:
+            result = await connection.run_sync(work)
+            committing()
+            await transaction.commit()
+        return result
+
+    async def close(self) -> None:
+        await self._writer.dispose()

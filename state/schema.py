@@ -12,7 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqlalchemy import Connection, insert, inspect, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from state import tables
 from state.errors import StoreIncompatible
@@ -21,14 +20,10 @@ from state.ids import uuid7
 _LOCK = 0x6D6F6F726564  # "moored"
 
 
-async def prepare(connection: AsyncConnection) -> str:
+def prepare(connection: Connection) -> str:
     """Create or upgrade the schema; returns the instance id kept in the database."""
     if connection.dialect.name == "postgresql":
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    return await connection.run_sync(_prepare)
-
-
-def _prepare(connection: Connection) -> str:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     version = _version(connection)
     if version is None:
         tables.metadata.create_all(connection, checkfirst=False)

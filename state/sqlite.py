@@ -1,7 +1,8 @@
 """The embedded database: SQLite in one file, in WAL mode, with one writer.
 
 `synchronous=FULL` makes each commit reach the disk before it is acknowledged. Readers have
-connections of their own, so a long listing never delays an intent. The file is created with
+connections of their own, so a long listing never delays an intent. The driver is Python's
+own, which blocks: each transaction is one trip to a worker thread. The file is created with
 mode 0600 (its `-wal` and `-shm` companions inherit it) because desired state holds secrets;
 folders that do not exist yet are made with mode 0700, existing ones are left as they are.
 """
@@ -9,15 +10,15 @@ folders that do not exist yet are made with mode 0700, existing ones are left as
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
-from sqlalchemy import URL, Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+import anyio.to_thread
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
-from state.database import Engines
+from state.database import Engines, T, Work
 from state.errors import StoreUnavailable
 
 BUSY_TIMEOUT_MILLISECONDS = 5000
@@ -43,13 +44,44 @@ def connect(url: URL) -> Engines:
         _create(path)
     except OSError as error:
         raise StoreUnavailable(f"the store {path} cannot be created: {error.strerror or error}") from error
-    writer, reader = _writer(path), _reader(path)
+    return SqliteEngines(path)
 
-    async def close() -> None:
-        await reader.dispose()
-        await writer.dispose()
 
-    return Engines(writer=writer, reader=reader, turn=anyio.Lock(), name=str(path), close=close)
+class SqliteEngines:
+    """Connections to a file, and the threads that use them."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.turn = anyio.Lock()
+        self._writer, self._reader = _writer(path), _reader(path)
+        self._writing, self._reading = anyio.CapacityLimiter(1), anyio.CapacityLimiter(READERS)
+
+    async def read(self, work: Work[T]) -> T:
+        def run() -> T:
+            with self._reader.connect() as connection:
+                return work(connection)
+
+        # A caller that gives up leaves the thread to its end: SQLite waits for locks, but not for ever.
+        return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=self._reading)
+
+    async def write(self, work: Work[T], committing: Callable[[], None]) -> T:
+        def run() -> T:
+            with self._writer.connect() as connection, connection.begin() as transaction:
+                result = work(connection)
+                committing()
+                transaction.commit()
+            return result
+
+        return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=self._writing)
+
+    async def close(self) -> None:
+        def run() -> None:
+            self._reader.dispose()
+            self._writer.dispose()
+
+        await anyio.to_thread.run_sync(run)
 
 
 def _create(path: Path) -> None:
@@ -66,27 +98,31 @@ def _create(path: Path) -> None:
             file.chmod(0o600)
 
 
-def _writer(path: Path) -> AsyncEngine:
+def _writer(path: Path) -> Engine:
     engine = _engine(path, connections=1)
 
     # Python's driver must not open transactions on its own (see `isolation_level` below):
     # it would begin them as readers, which cannot always become writers.
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
 
-def _reader(path: Path) -> AsyncEngine:
+def _reader(path: Path) -> Engine:
     return _engine(path, "PRAGMA query_only=ON", connections=READERS, autocommit=True)
 
 
-def _engine(path: Path, *pragmas: str, connections: int, autocommit: bool = False) -> AsyncEngine:
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MILLISECONDS / 1000},
-        poolclass=AsyncAdaptedQueuePool,
+def _engine(path: Path, *pragmas: str, connections: int, autocommit: bool = False) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite+pysqlite", database=str(path)),
+        connect_args={
+            "isolation_level": None,
+            "timeout": BUSY_TIMEOUT_MILLISECONDS / 1000,
+            "check_same_thread": False,
+        },
+        poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=10,
@@ -94,7 +130,7 @@ def _engine(path: Path, *pragmas: str, connections: int, autocommit: bool = Fals
         **({"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True} if autocommit else {}),
     )
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         for pragma in (*_PRAGMAS, *pragmas):

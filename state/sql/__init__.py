@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from state import codec, tables
 from state.database import Database
@@ -35,7 +35,7 @@ class SqlStore(Runs, Stacks, Store):
             return
         row = {"key": "checked_at", "value": codec.now().isoformat()}
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(self._touch, row)
+        def work(connection: Connection) -> None:
+            connection.execute(self._touch, row)
 
         await self._database.write(work)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    Connection,
     Select,
     Table,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from state.database import Database
 from state.watch import Watch
@@ -48,15 +48,15 @@ class SqlBase:
     async def _rows(
         self, statement: Select[Any], parameters: dict[str, Any] | None = None
     ) -> Sequence[Mapping[Any, Any]]:
-        async def work(connection: AsyncConnection) -> Sequence[Mapping[Any, Any]]:
-            found: Sequence[Mapping[Any, Any]] = (await connection.execute(statement, parameters)).mappings().all()
+        def work(connection: Connection) -> Sequence[Mapping[Any, Any]]:
+            found: Sequence[Mapping[Any, Any]] = connection.execute(statement, parameters).mappings().all()
             return found
 
         return await self._database.read(work)
 
     async def _row(self, statement: Select[Any], parameters: dict[str, Any]) -> Mapping[Any, Any] | None:
-        async def work(connection: AsyncConnection) -> Mapping[Any, Any] | None:
-            found: Mapping[Any, Any] | None = (await connection.execute(statement, parameters)).mappings().first()
+        def work(connection: Connection) -> Mapping[Any, Any] | None:
+            found: Mapping[Any, Any] | None = connection.execute(statement, parameters).mappings().first()
             return found
 
         return await self._database.read(work)

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import anyio
 from sqlalchemy import (
+    Connection,
     bindparam,
     delete,
     exists,
@@ -23,7 +24,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from state import codec, tables
 from state.database import Database
@@ -74,15 +74,15 @@ class Runs(SqlBase):
     async def accept(self, intent: Intent, run: Run) -> tuple[Intent, bool]:
         intent_row, run_row = codec.intent_to_row(intent), codec.run_to_row(run)
 
-        async def work(connection: AsyncConnection) -> tuple[Intent, bool]:
-            inserted = await connection.execute(self._new_intent, intent_row)
+        def work(connection: Connection) -> tuple[Intent, bool]:
+            inserted = connection.execute(self._new_intent, intent_row)
             if not inserted.rowcount:
                 keys = {name: intent_row[name] for name in ("id", "idempotency_key", "delivery")}
-                row = (await connection.execute(_SAME_INTENT, keys)).mappings().first()
+                row = connection.execute(_SAME_INTENT, keys).mappings().first()
                 if row is None:
                     raise StoreUnavailable("the earlier intent of this key was pruned at this very moment: try again")
                 return codec.intent_from_row(row), False
-            await connection.execute(self._put_run, run_row)
+            connection.execute(self._put_run, run_row)
             return intent, True
 
         held, new = await self._database.write(work)
@@ -102,8 +102,8 @@ class Runs(SqlBase):
         statement = update(tables.intents).where(tables.intents.c.id == intent_id)
         text = codec.to_json(progress)
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(statement.values(progress=text))
+        def work(connection: Connection) -> None:
+            connection.execute(statement.values(progress=text))
 
         await self._database.write(work)
 
@@ -112,19 +112,19 @@ class Runs(SqlBase):
         rows = [codec.action_to_row(run.job_id, position, action) for position, action in enumerate(run.actions)]
         run_row = codec.run_to_row(run if run.finished_at else replace(run, finished_at=ended))
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(self._put_run, run_row)
+        def work(connection: Connection) -> None:
+            connection.execute(self._put_run, run_row)
             if rows:
-                await connection.execute(self._put_action, rows)
+                connection.execute(self._put_action, rows)
             # What a crash or a cancellation left under way is not under way any more.
-            await connection.execute(
+            connection.execute(
                 update(tables.run_actions)
                 .where(
                     tables.run_actions.c.job_id == run.job_id, tables.run_actions.c.status.in_(("pending", "running"))
                 )
                 .values(status="cancelled")
             )
-            await connection.execute(
+            connection.execute(
                 update(tables.intents)
                 .where(tables.intents.c.id == run.job_id, tables.intents.c.finished_at.is_(None))
                 .values(finished_at=codec.to_micros(ended))
@@ -137,10 +137,10 @@ class Runs(SqlBase):
     async def put_run(self, run: Run) -> None:
         rows = [codec.action_to_row(run.job_id, position, action) for position, action in enumerate(run.actions)]
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(self._put_run, codec.run_to_row(run))
+        def work(connection: Connection) -> None:
+            connection.execute(self._put_run, codec.run_to_row(run))
             if rows:
-                await connection.execute(self._put_action, rows)
+                connection.execute(self._put_action, rows)
 
         await self._database.write(work)
         self._run_changed(run.job_id)
@@ -149,12 +149,12 @@ class Runs(SqlBase):
         if not actions:
             return
 
-        async def work(connection: AsyncConnection) -> None:
-            known = await connection.scalar(
+        def work(connection: Connection) -> None:
+            known = connection.scalar(
                 select(func.count()).select_from(tables.run_actions).where(tables.run_actions.c.job_id == job_id)
             )
             rows = [codec.action_to_row(job_id, (known or 0) + index, action) for index, action in enumerate(actions)]
-            await connection.execute(self._put_action, rows)
+            connection.execute(self._put_action, rows)
 
         await self._database.write(work)
         self.watch.notify(("run", job_id, "actions"))
@@ -164,11 +164,11 @@ class Runs(SqlBase):
         self.watch.notify(("runs",))
 
     async def get_run(self, job_id: str) -> Run | None:
-        async def work(connection: AsyncConnection) -> Run | None:
-            row = (await connection.execute(_RUN, {"job_id": job_id})).mappings().first()
+        def work(connection: Connection) -> Run | None:
+            row = connection.execute(_RUN, {"job_id": job_id}).mappings().first()
             if row is None:
                 return None
-            actions = (await connection.execute(_RUN_ACTIONS, {"job_id": job_id})).mappings()
+            actions = connection.execute(_RUN_ACTIONS, {"job_id": job_id}).mappings()
             return codec.run_from_row(row, tuple(codec.action_from_row(action) for action in actions))
 
         return await self._database.read(work)
@@ -234,9 +234,9 @@ class Runs(SqlBase):
             intents.finished_at.is_not(None), ~exists().where(runs.job_id == intents.id)
         )
 
-        async def work(connection: AsyncConnection) -> int:
-            removed = (await connection.execute(doomed)).rowcount
-            await connection.execute(orphans)
+        def work(connection: Connection) -> int:
+            removed = connection.execute(doomed).rowcount
+            connection.execute(orphans)
             return removed
 
         removed = await self._database.write(work)

@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    Connection,
     bindparam,
     delete,
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from state import codec, tables
 from state.database import Database
@@ -65,10 +65,10 @@ class Stacks(SqlBase):
         if known is not None and codec.source_to_row(merged(known)) == codec.source_to_row(known):
             return known
 
-        async def work(connection: AsyncConnection) -> Source:
-            row = (await connection.execute(_SOURCE.with_for_update(), {"id": key})).mappings().first()
+        def work(connection: Connection) -> Source:
+            row = connection.execute(_SOURCE.with_for_update(), {"id": key}).mappings().first()
             source = merged(None if row is None else codec.source_from_row(row))
-            await connection.execute(self._put_source, codec.source_to_row(source))
+            connection.execute(self._put_source, codec.source_to_row(source))
             return source
 
         source = await self._database.write(work)
@@ -92,8 +92,8 @@ class Stacks(SqlBase):
             .returning(sources.id)
         )
 
-        async def work(connection: AsyncConnection) -> Sequence[str]:
-            found: Sequence[str] = (await connection.execute(statement)).scalars().all()
+        def work(connection: Connection) -> Sequence[str]:
+            found: Sequence[str] = connection.execute(statement).scalars().all()
             return found
 
         for demoted in await self._database.write(work):
@@ -117,22 +117,22 @@ class Stacks(SqlBase):
             failures=failures,
         )
 
-        async def work(connection: AsyncConnection) -> bool:
-            row = (await connection.execute(_SOURCE.with_for_update(), {"id": source_id})).mappings().first()
+        def work(connection: Connection) -> bool:
+            row = connection.execute(_SOURCE.with_for_update(), {"id": source_id}).mappings().first()
             if row is None or all(row[name] == value for name, value in values.items()):
                 return False
-            await connection.execute(update(tables.sources).where(tables.sources.c.id == source_id).values(values))
+            connection.execute(update(tables.sources).where(tables.sources.c.id == source_id).values(values))
             return True
 
         if await self._database.write(work):
             self.watch.notify(("source", source_id))
 
     async def apply_stacks(self, source_id: str, revision: str, stacks: Sequence[Stack]) -> Sequence[Stack]:
-        async def work(connection: AsyncConnection) -> tuple[list[Stack], list[StackKey], bool]:
+        def work(connection: Connection) -> tuple[list[Stack], list[StackKey], bool]:
             written: list[Stack] = []
             changed: list[codec.Row] = []
             now = codec.now()
-            known = await self._stack_rows(connection, stacks)
+            known = self._stack_rows(connection, stacks)
             for stack in stacks:
                 row = known.get(stack.key)
                 next_stack = _applied(stack, None if row is None else codec.stack_from_row(row))
@@ -144,8 +144,8 @@ class Stacks(SqlBase):
                 written.append(replace(next_stack, created_at=created_at, updated_at=now))
                 changed.append(next_row)
             if changed:
-                await connection.execute(self._put_stack, changed)
-            moved = await connection.execute(
+                connection.execute(self._put_stack, changed)
+            moved = connection.execute(
                 update(tables.sources)
                 .where(tables.sources.c.id == source_id, tables.sources.c.revision != revision)
                 .values(revision=revision)
@@ -159,9 +159,7 @@ class Stacks(SqlBase):
             self.watch.notify(("source", source_id))
         return written
 
-    async def _stack_rows(
-        self, connection: AsyncConnection, stacks: Sequence[Stack]
-    ) -> dict[StackKey, Mapping[Any, Any]]:
+    def _stack_rows(self, connection: Connection, stacks: Sequence[Stack]) -> dict[StackKey, Mapping[Any, Any]]:
         """The rows of those stacks that are known, locked until the end of the transaction."""
         names = sorted({stack.key.name for stack in stacks})
         statement = (
@@ -171,12 +169,12 @@ class Stacks(SqlBase):
             .order_by(tables.stacks.c.context, tables.stacks.c.name)
             .with_for_update()
         )
-        rows = (await connection.execute(statement)).mappings()
+        rows = connection.execute(statement).mappings()
         return {StackKey(row["context"], row["name"]): row for row in rows}
 
-    async def _stack_row(self, connection: AsyncConnection, key: StackKey) -> Mapping[Any, Any] | None:
+    def _stack_row(self, connection: Connection, key: StackKey) -> Mapping[Any, Any] | None:
         """A stack's row, locked until the end of the transaction."""
-        found = await connection.execute(_STACK.with_for_update(), {"context": key.context, "name": key.name})
+        found = connection.execute(_STACK.with_for_update(), {"context": key.context, "name": key.name})
         return found.mappings().first()
 
     async def get_stack(self, key: StackKey) -> Stack | None:
@@ -193,13 +191,13 @@ class Stacks(SqlBase):
     async def set_overrides(self, key: StackKey, overrides: Overrides) -> Stack | None:
         text = codec.overrides_to_json(overrides)
 
-        async def work(connection: AsyncConnection) -> tuple[Stack | None, bool]:
-            row = await self._stack_row(connection, key)
+        def work(connection: Connection) -> tuple[Stack | None, bool]:
+            row = self._stack_row(connection, key)
             if row is None:
                 return None, False
             if row["overrides"] == text:
                 return codec.stack_from_row(row), False
-            return await self._change_stack(connection, row, overrides=text, generation=row["generation"] + 1), True
+            return self._change_stack(connection, row, overrides=text, generation=row["generation"] + 1), True
 
         stack, changed = await self._database.write(work)
         if changed:
@@ -226,22 +224,22 @@ class Stacks(SqlBase):
             acknowledged=None if acknowledged is None else codec.to_json(acknowledged),
         )
 
-        async def work(connection: AsyncConnection) -> tuple[Stack | None, bool]:
-            row = await self._stack_row(connection, key)
+        def work(connection: Connection) -> tuple[Stack | None, bool]:
+            row = self._stack_row(connection, key)
             if row is None:
                 return None, False
             if all(row[name] == value for name, value in values.items()):
                 return codec.stack_from_row(row), False
-            return await self._change_stack(connection, row, **values), True
+            return self._change_stack(connection, row, **values), True
 
         stack, changed = await self._database.write(work)
         if changed:
             self.watch.notify(("stack", key))
         return stack
 
-    async def _change_stack(self, connection: AsyncConnection, row: Mapping[Any, Any], **values: Any) -> Stack:
+    def _change_stack(self, connection: Connection, row: Mapping[Any, Any], **values: Any) -> Stack:
         values["updated_at"] = codec.to_micros(codec.now())
-        await connection.execute(
+        connection.execute(
             update(tables.stacks)
             .where(tables.stacks.c.context == row["context"], tables.stacks.c.name == row["name"])
             .values(values)
@@ -252,8 +250,8 @@ class Stacks(SqlBase):
         stacks = tables.stacks.c
         statement = delete(tables.stacks).where(stacks.context == key.context, stacks.name == key.name)
 
-        async def work(connection: AsyncConnection) -> bool:
-            return bool((await connection.execute(statement)).rowcount)
+        def work(connection: Connection) -> bool:
+            return bool(connection.execute(statement).rowcount)
 
         if await self._database.write(work):
             self.watch.notify(("stack", key))

@@ -38,8 +38,7 @@ def connect(url: str) -> Engines:
 async def in_transaction(url: str, work: Any) -> Any:
     engines = connect(url)
     try:
-        async with engines.writer.begin() as connection:
-            return await connection.run_sync(work)
+        return await engines.write(work, lambda: None)
     finally:
         await engines.close()
 
@@ -200,21 +199,17 @@ async def test_only_the_owner_reads_the_database(tmp_path: Path) -> None:
 
 
 async def test_commits_reach_the_disk_and_readers_cannot_write(tmp_path: Path) -> None:
+    def pragmas(connection: Connection) -> dict[str, Any]:
+        prepare(connection)
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        return {name: connection.scalar(text(f"PRAGMA {name}")) for name in names}
+
     engines = connect(f"sqlite:///{tmp_path}/moored.db")
     try:
-        async with engines.writer.begin() as connection:
-            await prepare(connection)
-
-            async def pragma(name: str) -> Any:
-                return await connection.scalar(text(f"PRAGMA {name}"))
-
-            assert await pragma("journal_mode") == "wal"
-            assert await pragma("synchronous") == 2, "FULL"
-            assert await pragma("foreign_keys") == 1
-            assert await pragma("busy_timeout") == 5000
-        async with engines.reader.connect() as connection:
-            with pytest.raises(Exception, match=r"readonly|query_only"):
-                await connection.execute(text("DELETE FROM runs"))
+        expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+        assert await engines.write(pragmas, lambda: None) == expected, "synchronous=2 is FULL"
+        with pytest.raises(Exception, match=r"readonly|query_only"):
+            await engines.read(lambda connection: connection.execute(text("DELETE FROM runs")))
     finally:
         await engines.close()
 
@@ -223,13 +218,13 @@ def test_opening_imports_no_migration_tool_and_reading_the_contract_no_database(
     code = """
 import sys, anyio
 from state.store import open_store
-assert not {"sqlalchemy", "aiosqlite"} & set(sys.modules), "imported too early"
+assert "sqlalchemy" not in sys.modules, "imported too early"
 async def main():
     for _ in range(2):
         async with open_store(sys.argv[1]) as store:
             await store.check()
 anyio.run(main)
-assert not {"alembic", "asyncpg"} & set(sys.modules), "imported without need"
+assert not {"alembic", "asyncpg", "sqlalchemy.ext.asyncio"} & set(sys.modules), "imported without need"
 """
     url = f"sqlite:///{tmp_path}/moored.db"
     subprocess.run([sys.executable, "-c", code, url], check=True, cwd=Path(tables.__file__).parents[1], timeout=60)
