@@ -470,7 +470,7 @@ class StackController:
                 await self._end(recorder, own_run, RunStatus.SUCCEEDED, "carried out; its health is not known yet")
             raise
         except (EngineError, PlanError, _Failed, _Later) as error:
-            if acted:
+            if not isinstance(error, _Later):
                 self._counts.failed(stack, drift=drift)
             if own_run is not None and recorder is not None:
                 await self._end(recorder, own_run, RunStatus.FAILED, str(error))
