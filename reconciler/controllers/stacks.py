@@ -33,6 +33,7 @@ from reconciler.controllers.verdicts import (
     FIGHTING,
     being_replaced,
     judge,
+    keep_fighting,
     only_asks,
     optional_only,
     removal_of,
@@ -284,7 +285,9 @@ class StackController:
                 delay = self._queue.retry(key)
             else:
                 self._queue.add_after(key, delay)
-            _log.warning(
+            # A fight was said when it began.
+            say = _log.debug if self._fights.calm_in(key, anyio.current_time()) else _log.warning
+            say(
                 "stack is not as desired, trying again",
                 stack=key.name,
                 context=key.context,
@@ -421,7 +424,7 @@ class StackController:
                     if not result.ok:
                         raise await self._fail(stack, result.code or "ActionFailed", result.message)
                     continue
-                await self._fight(stack, plan_, asked=bool(requests) and not round_)
+                stack = await self._fight(stack, plan_, asked=bool(requests) and not round_)
                 if recorder is None:
                     recorder, own_run = await self._begin(stack, requests)
                 await recorder.plan(plan_)
@@ -606,11 +609,14 @@ class StackController:
         conditions = with_condition(current.conditions, ConditionType.READY, False, reason, message)
         conditions = with_condition(conditions, ConditionType.DEGRADED, True, reason, message)
         conditions = without(conditions, ConditionType.RECONCILING)
+        if self._fights.calm_in(stack.key, anyio.current_time()):
+            conditions = keep_fighting(current.conditions, conditions)
         await self._set_conditions(current, conditions, observed_generation=stack.generation)
         return _Failed(reason, message, delay=delay)
 
-    async def _fight(self, stack: Stack, plan_: Plan, *, asked: bool) -> None:
-        """Notice a fight; raises `_Later` while it is not yet time for the next round."""
+    async def _fight(self, stack: Stack, plan_: Plan, *, asked: bool) -> Stack:
+        """Notice a fight; returns the stack with what is said of it. Raises `_Later` while it is not
+        yet time for the next round."""
         now = anyio.current_time()
         round_ = self._fights.round(stack.key, stack.generation, plan_, now, asked=asked)
         if round_.fight:
@@ -621,10 +627,12 @@ class StackController:
                 await self._set_conditions(
                     current, with_condition(current.conditions, ConditionType.DEGRADED, True, FIGHTING, message)
                 )
+                stack = await self._store.get_stack(stack.key) or stack
                 _log.warning("stack is fought over", **self._fields(stack), reason=message)
         if round_.wait:
             message = f"fought over, the next repair comes in {round_.wait:.0f} s: {summary(plan_)}"
             raise _Later(round_.wait, message)
+        return stack
 
     async def _set_conditions(self, stack: Stack, conditions: Sequence[Condition], **fields: Any) -> None:
         """Write conditions and fields, but only what differs."""

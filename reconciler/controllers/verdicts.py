@@ -8,7 +8,7 @@ of what runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -76,10 +76,16 @@ def judge(
     """The conditions of a stack on which nothing is left to do. One that is still fought over
     stays degraded, however well it looks at the moment."""
     conditions = _judge(stack, ready, blocked)
-    degraded = find(stack.conditions, ConditionType.DEGRADED)
-    if fought_over and degraded is not None and degraded.status and degraded.reason == FIGHTING:
-        return with_condition(conditions, ConditionType.DEGRADED, True, FIGHTING, degraded.message, now=degraded.since)
-    return conditions
+    return keep_fighting(stack.conditions, conditions) if fought_over else conditions
+
+
+def keep_fighting(before: Sequence[Condition], conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    """`conditions`, but degraded for the fight if that was said before: what the other side
+    makes of the stack in the meantime is not the news."""
+    degraded = find(before, ConditionType.DEGRADED)
+    if degraded is None or not degraded.status or degraded.reason != FIGHTING:
+        return conditions
+    return with_condition(conditions, ConditionType.DEGRADED, True, FIGHTING, degraded.message, now=degraded.since)
 
 
 def _judge(stack: Stack, ready: Readiness | None, blocked: Plan | None) -> tuple[Condition, ...]:

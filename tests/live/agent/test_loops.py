@@ -75,7 +75,7 @@ def test_a_fight_is_said_once_and_slows_down_and_heals_when_the_other_side_rests
     assert place.writes() - writes <= 8, "three at once, then ever more slowly"
     said = [line for line in place.agent.logs() if line.get("stack") == place.project and line["level"] == "warning"]
     assert [line["msg"] for line in said].count("stack is fought over") == 1, said
-    assert len(said) <= 2, said
+    assert len(said) <= 4, said
     place.agent.until(lambda: place.running() == {"web-1"}, 30, "healed when the other side rests")
     assert place.condition("Degraded")["reason"] == "Fighting", "until it has been quiet for a while"
     assert place.agent.poll(place.repository.url).status == 200

@@ -202,10 +202,6 @@ def test_an_image_goes_along_unless_somebody_else_uses_it(place: World) -> None:
     assert answer.status == 200, answer
     assert place.ids() == {}
     assert place.engine.has_image(image)
-    writes = place.writes()
-    assert place.agent.post(f"/v1/api/project/{place.project}/stop?timeout=1").status == 200
-    assert place.writes() == writes
-
     place.engine.call("DELETE", f"/containers/{user['Id']}")
     assert place.agent.poll(place.repository.url).status == 200
     assert place.running() == {"web-1"}
