@@ -67,7 +67,8 @@ def _busybox_stays(request: pytest.FixtureRequest) -> Iterator[None]:
     """Tests that remove projects with their images leave the shared one to the next test."""
     yield
     if "engine" in request.fixturenames:
-        keep_busybox(request.getfixturevalue("engine"))
+        # Not through the fixture: folders may have one of that name that is not ours.
+        keep_busybox(shared_engine())
 
 
 @pytest.fixture
@@ -103,16 +104,16 @@ def private_engine() -> Iterator[PrivateEngine]:
 
 
 @pytest.fixture(scope="session")
-def newer_engine(engine: DockerApi) -> Iterator[NewerEngine]:
+def newer_engine() -> Iterator[NewerEngine]:
     """Debian 13's Docker Engine; mark the test `newer_engine`."""
-    with NewerEngine(engine) as running:
+    with NewerEngine(shared_engine()) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def newest_engine(engine: DockerApi) -> Iterator[NewerEngine]:
+def newest_engine() -> Iterator[NewerEngine]:
     """The Docker Engine of Debian's next release; mark the test `newer_engine`."""
-    with NewerEngine(engine, NEXT) as running:
+    with NewerEngine(shared_engine(), NEXT) as running:
         yield running
 
 

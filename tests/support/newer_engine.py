@@ -129,6 +129,8 @@ class NewerEngine:
                 "MaskedPaths": [],
                 "ReadonlyPaths": [],
                 "CgroupnsMode": "host",
+                # For ports published on ::1.
+                "Sysctls": {"net.ipv6.conf.lo.disable_ipv6": "0"},
                 "DeviceCgroupRules": ["a *:* rwm"],
             },
         }
