@@ -129,12 +129,11 @@ class IntentController:
     async def _source(self, spec: SourceSpec, origin: str, job_id: str) -> Source | None:
         """The source of a target; one that cannot be followed ends its part of the job."""
         subject = spec.url
-        error: str
+        error = f"source type {spec.kind.value!r} is not supported yet"
         try:
-            subject = parse_git_url(spec.url).repository
             if supported(spec):
+                subject = parse_git_url(spec.url).repository
                 return await self._store.ensure_source(spec, subject, origin)
-            error = f"source type {spec.kind.value!r} is not supported yet"
         except SourceError as refused:
             error = str(refused)
         result = TargetResult(

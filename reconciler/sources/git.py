@@ -38,7 +38,6 @@ from reconciler.sources.command import (
 )
 from reconciler.sources.credentials import Credential, GitCredentials
 from reconciler.sources.errors import (
-    InvalidURL,
     ReferenceNotFound,
     SourceError,
     StoreCorrupt,
@@ -59,7 +58,7 @@ from reconciler.sources.ssh import Ssh
 from reconciler.sources.store import Commit, ObjectStore, TreeEntry, Wanted
 from reconciler.sources.urls import GitURL, parse_git_url, relative_to
 from reconciler.sources.worktree import FileState, WorkTree
-from state.model import SourceKind, SourceSpec
+from state.model import SourceSpec
 
 _T = TypeVar("_T")
 
@@ -133,8 +132,6 @@ class GitWorkspace:
 
         The same spec gives the same source, which remembers where its reference pointed.
         """
-        if spec.kind is not SourceKind.GIT:
-            raise InvalidURL(f"sources of kind {spec.kind.value} are not supported in this version: '{spec.url}'")
         key = (spec.url, spec.reference)
         found = self._sources.get(key)
         if found is None:

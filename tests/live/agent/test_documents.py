@@ -185,4 +185,4 @@ def test_a_stack_that_hangs_does_not_hold_up_the_others_of_its_repository(place:
 def test_an_oci_source_is_refused_in_so_many_words(world: World) -> None:
     answer = world.agent.poll("127.0.0.1:1/shop/web:1", source="oci")
     assert answer.status == 500
-    assert "sources of kind oci are not supported in this version" in answer.content
+    assert answer.content == "127.0.0.1:1/shop/web:1: source type 'oci' is not supported yet"
