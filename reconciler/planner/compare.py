@@ -20,6 +20,8 @@ HIDDEN = "(hidden)"
 NOT_YET = "0" * 64
 """Stands for the id of a container that does not exist yet."""
 _LONGEST = 160
+_HARMLESS = frozenset({"volumes", "tmpfs", "ports", "sysctls", "ulimits", "healthcheck"})
+"""Maps under whose keys nothing secret stands, whatever those are called."""
 _ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 _SECRET_WORDS = re.compile(
     r"pass(word|wd|phrase)?|secret|token|credential|api_?key|private_?key|access_?key|auth|dsn|_key$|^key$|cookie|salt",
@@ -107,31 +109,33 @@ def changes(
         if attribute in left_out or present == wanted:
             continue
         if isinstance(wanted, Mapping) and isinstance(present, Mapping):
-            found.extend((attribute, change) for change in _entries(f"{prefix}.{attribute}", present, wanted, redactor))
+            entries = _entries(f"{prefix}.{attribute}", attribute, present, wanted, redactor)
+            found.extend((attribute, change) for change in entries)
         else:
             shown = _UNITS.get(attribute, _same)
-            found.append(
-                (
-                    attribute,
-                    Change(
-                        f"{prefix}.{attribute}",
-                        redactor.value(attribute, shown(present)),
-                        redactor.value(attribute, shown(wanted)),
-                    ),
-                )
-            )
+            old_text, new_text = (redactor.value(attribute, shown(value)) for value in (present, wanted))
+            found.append((attribute, Change(f"{prefix}.{attribute}", old_text, new_text)))
     return found
 
 
-def _entries(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any], redactor: Redactor) -> list[Change]:
-    found = []
-    for key in sorted({*old, *new}):
-        if (key in old) == (key in new) and old.get(key) == new.get(key):
-            continue
-        before = redactor.value(key, old[key]) if key in old else "(none)"
-        after = redactor.value(key, new[key]) if key in new else "(none)"
-        found.append(Change(f"{prefix}.{key}", before, after))
-    return found
+def _entries(
+    prefix: str, attribute: str, old: Mapping[str, Any], new: Mapping[str, Any], redactor: Redactor
+) -> list[Change]:
+    shown = _UNITS.get(attribute, _same)
+
+    def text(values: Mapping[str, Any], key: str) -> str:
+        if key not in values:
+            return "(none)"
+        if values[key] is None:
+            return "(unset)"
+        told = redactor.value("" if attribute in _HARMLESS else key, shown(values[key]))
+        return "(empty)" if told == "(none)" else told
+
+    return [
+        Change(f"{prefix}.{key}", text(old, key), text(new, key))
+        for key in sorted({*old, *new})
+        if (key in old) != (key in new) or old.get(key) != new.get(key)
+    ]
 
 
 def _same(value: Any) -> Any:
@@ -152,7 +156,31 @@ def _bytes(value: Any) -> Any:
     return value
 
 
+def _seconds(value: Any) -> Any:
+    return value if value is None else f"{value}s"
+
+
+def _ports(value: Any) -> Any:
+    """Host addresses and ports behind a target; IPv6 in brackets."""
+    if not isinstance(value, list):
+        return value
+    return [
+        ":".join(part for part in (f"[{address}]" if ":" in address else address, port or "(any)") if part)
+        for address, port in value
+    ]
+
+
+def _ulimit(value: Any) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    soft, hard = value
+    return soft if soft == hard else f"{soft}:{hard}"
+
+
 _UNITS = {
+    "stop_grace_period": _seconds,
+    "ports": _ports,
+    "ulimits": _ulimit,
     "cpus": _cpus,
     "mem_limit": _bytes,
     "mem_reservation": _bytes,

@@ -148,10 +148,25 @@ def _labels(own: Mapping[str, str], image: Mapping[str, str]) -> dict[str, str]:
 
 def _health(check: Mapping[str, Any] | None, image: Mapping[str, Any] | None) -> Json:
     found = {key: value for key, value in (check or {}).items() if value}
-    if found.get("Test") != ["NONE"]:
-        return found
-    # Switched off, where there is something to switch off.
-    return {"Test": ["NONE"]} if image else {}
+    if found.get("Test") == ["NONE"]:
+        # Switched off, where there is something to switch off.
+        return {"disable": True} if image else {}
+    return {_HEALTH.get(key, key): _duration(value) if key in _TIMES else value for key, value in found.items()}
+
+
+_HEALTH = {
+    "Test": "test",
+    "Interval": "interval",
+    "Timeout": "timeout",
+    "StartPeriod": "start_period",
+    "StartInterval": "start_interval",
+    "Retries": "retries",
+}
+_TIMES = frozenset({"Interval", "Timeout", "StartPeriod", "StartInterval"})
+
+
+def _duration(nanoseconds: int) -> str:
+    return f"{nanoseconds / 1e9:.9f}".rstrip("0").rstrip(".") + "s"
 
 
 def _confinement(host: Mapping[str, Any], engine: EngineFacts) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.planner.decisions import Decision, is_temporary
+from reconciler.planner.decisions import Decision, is_temporary, same_definition
 from reconciler.planner.endpoints import network_name
 from reconciler.planner.graph import (
     linked_services,
@@ -96,7 +96,7 @@ def _replace(rollout: Rollout, decision: Decision, gate: list[str]) -> None:
         ActionKind.REPLACE_CONTAINER,
         decision.final_name,
         service=decision.service,
-        reasons=[*decision.replace, *decision.swept],
+        reasons=[*decision.replace, *decision.swept, *_other_name(rollout, decision)],
         needs=needs,
         params=params,
     )
@@ -106,12 +106,27 @@ def _replace(rollout: Rollout, decision: Decision, gate: list[str]) -> None:
         rollout.frees_name[container.name] = action_id
 
 
+def _other_name(rollout: Rollout, decision: Decision) -> list[Reason]:
+    """That the definition wants another name, where the container has none of those that are taken
+    for the same."""
+    container, final, name = decision.container, decision.final_name, decision.service
+    if container.name in (final, final.replace("-", "_")) or _is_underscored(rollout, decision):
+        return []
+    if is_temporary(container) or same_definition(rollout.scene.around, name, container):
+        return []
+    change = Change(f"services.{name}.container_name", container.name, final)
+    return [Reason("DefinitionChanged", "", (change,))]
+
+
 def _rename(rollout: Rollout, decision: Decision) -> None:
     container, final = decision.container, decision.final_name
     if container.name in (final, final.replace("-", "_")) or _is_underscored(rollout, decision):
         return
+    wanted = _other_name(rollout, decision)
     if is_temporary(container):
         reason = Reason("Interrupted", "its replacement was never finished")
+    elif wanted:
+        reason = wanted[0]
     else:
         reason = Reason("Drift", "renamed outside Moored", (Change("name", container.name, final),))
         if not rollout.scene.around.corrects:
