@@ -108,6 +108,10 @@ class _Wait(Exception):
         self.reason = reason
 
 
+class _Connecting(Exception):
+    """The Engine was not asked yet: soon after a start, that says nothing about a stack."""
+
+
 class _Later(Exception):
     """It is not time yet to act; nothing is wrong that was not said before."""
 
@@ -266,6 +270,10 @@ class StackController:
             # What it waits for rings; should that get lost, time does.
             self._queue.add_after(key, WAIT_DELAY)
             await self._note_waiting(key, wait)
+        except _Connecting:
+            result = "waiting"
+            self._requests.setdefault(key, [])[:0] = requests
+            self._queue.add_after(key, WAIT_DELAY)
         except _Interrupted:
             result = "interrupted"
             self._requests.setdefault(key, [])[:0] = requests
@@ -347,7 +355,9 @@ class StackController:
         except UnknownContext as error:
             raise await self._fail(stack, "UnknownContext", str(error)) from error
         if not context.observed.connected:
-            raise _Wait("ContextUnreachable", f"Docker context {key.context}: {context.observed.error or 'connecting'}")
+            if not context.observed.error:
+                raise _Connecting
+            raise _Wait("ContextUnreachable", f"Docker context {key.context}: {context.observed.error}")
 
         explicit = any(request.explicit for request in requests)
         desired = desired_of(stack, fresh=explicit or stack.observed_generation < stack.generation)
