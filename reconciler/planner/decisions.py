@@ -21,6 +21,7 @@ from reconciler.compose.confighash import service_hash
 from reconciler.compose.render import Form
 from reconciler.planner.compare import NOT_YET, Redactor, brief, changes, short
 from reconciler.planner.containers import (
+    HASH_FORM,
     LABEL_CONTENT,
     LABEL_FILES,
     LABEL_REPLACE,
@@ -51,6 +52,10 @@ _FROM_IMAGE = frozenset(
     {"command", "entrypoint", "user", "working_dir", "stop_signal", "stop_grace_period", "expose", "healthcheck"}
 )
 """What the Engine fills from the image: incomparable while that image is unknown or another."""
+
+DEFINITION = "definition"
+"""Content key under which the config hash is remembered that a container was changed to in place:
+its label tells the first one for ever, so a way back would look like a change by hand."""
 
 
 @dataclass(slots=True)
@@ -110,21 +115,22 @@ class Surroundings:
 def same_definition(around: Surroundings, name: str, container: ObservedContainer) -> bool:
     """Whether the container's config hash is that of the desired service, in either form, with
     the containers it refers to as they are now."""
-    label = container.labels.get(LABEL_CONFIG_HASH)
-    if not label:
-        return False
-    project = around.desired.project
-    references = {other: around.present.get(other, "") for other in referenced_services(project.services[name])}
-    if not all(references.values()):
-        return False
-    for form in FORMS:
-        known = around.hashes.get((name, form))
-        if known is None:
-            known = service_hash(project, name, form=form, references=references)
-            around.hashes[name, form] = known
-        if known == label:
-            return True
-    return False
+    reached = around.desired.acknowledged_content.get(container.id, {}).get(DEFINITION)
+    label = reached or container.labels.get(LABEL_CONFIG_HASH) or ""
+    return bool(label) and any(label == definition_hash(around, name, form) for form in FORMS)
+
+
+def definition_hash(around: Surroundings, name: str, form: Form = HASH_FORM) -> str:
+    """The config hash of a service with the containers it refers to as they are now; empty if one
+    of those is missing."""
+    known = around.hashes.get((name, form))
+    if known is None:
+        project = around.desired.project
+        references = {other: around.present.get(other, "") for other in referenced_services(project.services[name])}
+        complete = all(references.values())
+        known = service_hash(project, name, form=form, references=references) if complete else ""
+        around.hashes[name, form] = known
+    return known
 
 
 def needs_image_to_decide(around: Surroundings, name: str, container: ObservedContainer) -> bool:
@@ -156,6 +162,10 @@ def decide(around: Surroundings, name: str, container: ObservedContainer) -> Dec
         decision.swept.append(Reason("NamespaceChanged", f"{what} of {other} changed: {around.unsettled[other]}"))
     if moved:
         decision.replace.append(moved)
+    if not same and not is_temporary(container) and not goes_by(around, name, container, decision.final_name):
+        # Not renamed in place: others know it by the old name, which its endpoints keep.
+        change = Change(f"services.{name}.container_name", container.name, decision.final_name)
+        decision.replace.append(Reason("DefinitionChanged", "", (change,)))
     _look_inside(around, decision, name, container, same=same, moved=moved is not None)
     _look_at_content(around, decision, name, container)
     if not same and container.labels.get(LABEL_CONTENT) is not None:
@@ -399,6 +409,12 @@ def _look_at_content(around: Surroundings, decision: Decision, name: str, contai
     elif told:
         decision.signal = rule.signal
         decision.told = told
+
+
+def goes_by(around: Surroundings, name: str, container: ObservedContainer, final: str) -> bool:
+    """Whether a container has its name, be it as Compose 1 and `--compatibility` wrote it."""
+    underscored = f"{around.desired.project.name}_{name}_{container.number}"
+    return container.name in (final, final.replace("-", "_"), underscored)
 
 
 def is_temporary(container: ObservedContainer) -> str:

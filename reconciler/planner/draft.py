@@ -53,6 +53,11 @@ class Draft:
         step.params.update(params or {})
         return action_id
 
+    def acknowledge(self, action_id: str, told: Mapping[str, str]) -> None:
+        """What is to be remembered of the action's container once it ended well."""
+        step = self._steps[action_id]
+        step.params["acknowledge"] = {**step.params.get("acknowledge", {}), **told}
+
     def __contains__(self, action_id: str) -> bool:
         return action_id in self._steps
 

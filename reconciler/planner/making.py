@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.planner.decisions import Decision, is_temporary, same_definition
+from reconciler.planner.decisions import DEFINITION, Decision, definition_hash, goes_by, is_temporary, same_definition
 from reconciler.planner.endpoints import network_name
 from reconciler.planner.graph import (
     linked_services,
@@ -96,7 +96,7 @@ def _replace(rollout: Rollout, decision: Decision, gate: list[str]) -> None:
         ActionKind.REPLACE_CONTAINER,
         decision.final_name,
         service=decision.service,
-        reasons=[*decision.replace, *decision.swept, *_other_name(rollout, decision)],
+        reasons=[*decision.replace, *decision.swept],
         needs=needs,
         params=params,
     )
@@ -106,34 +106,33 @@ def _replace(rollout: Rollout, decision: Decision, gate: list[str]) -> None:
         rollout.frees_name[container.name] = action_id
 
 
-def _other_name(rollout: Rollout, decision: Decision) -> list[Reason]:
-    """That the definition wants another name, where the container has none of those that are taken
-    for the same."""
-    container, final, name = decision.container, decision.final_name, decision.service
-    if container.name in (final, final.replace("-", "_")) or _is_underscored(rollout, decision):
-        return []
-    if is_temporary(container) or same_definition(rollout.scene.around, name, container):
-        return []
-    change = Change(f"services.{name}.container_name", container.name, final)
-    return [Reason("DefinitionChanged", "", (change,))]
-
-
-def _rename(rollout: Rollout, decision: Decision) -> None:
-    container, final = decision.container, decision.final_name
-    if container.name in (final, final.replace("-", "_")) or _is_underscored(rollout, decision):
+def _acknowledge(rollout: Rollout, decision: Decision, in_place: list[str]) -> None:
+    """The last change in place, after all others, tells what the container has become."""
+    around, name = rollout.scene.around, decision.service
+    reached = definition_hash(around, name)
+    if not in_place or not reached or same_definition(around, name, decision.container):
         return
-    wanted = _other_name(rollout, decision)
+    *others, last = in_place
+    for other in others:
+        if not rollout.draft.after(last, other):
+            return
+    rollout.draft.acknowledge(last, {DEFINITION: reached})
+
+
+def _rename(rollout: Rollout, decision: Decision) -> list[str]:
+    """The ids of actions that give a container its name."""
+    container, final = decision.container, decision.final_name
+    if goes_by(rollout.scene.around, decision.service, container, final):
+        return []
     if is_temporary(container):
         reason = Reason("Interrupted", "its replacement was never finished")
-    elif wanted:
-        reason = wanted[0]
     else:
         reason = Reason("Drift", "renamed outside Moored", (Change("name", container.name, final),))
         if not rollout.scene.around.corrects:
             rollout.draft.drift.append(Blocked(container.name, reason))
-            return
+            return []
     if name_taken(rollout, decision.service, final):
-        return
+        return []
     action_id = rollout.draft.add(
         ActionKind.RENAME_CONTAINER,
         final,
@@ -142,12 +141,7 @@ def _rename(rollout: Rollout, decision: Decision) -> None:
         params={"container": container.id},
     )
     rollout.frees_name[container.name] = action_id
-
-
-def _is_underscored(rollout: Rollout, decision: Decision) -> bool:
-    """Whether the name is the one of Compose 1 and `--compatibility`."""
-    project = rollout.scene.desired.project
-    return decision.container.name == f"{project.name}_{decision.service}_{decision.container.number}"
+    return [action_id]
 
 
 def write_kept(rollout: Rollout, decision: Decision, gate: list[str], *, held_back: bool) -> None:
@@ -162,17 +156,18 @@ def write_kept(rollout: Rollout, decision: Decision, gate: list[str], *, held_ba
             return
         _replace(rollout, decision, gate)
         return
-    service = rollout.scene.services[name]
+    in_place = []
     if decision.update:
-        draft.add(
+        update = draft.add(
             ActionKind.UPDATE_CONTAINER,
             container.name,
             service=name,
             reasons=decision.update_reasons,
             params={"container": container.id, "update": decision.update},
         )
+        in_place.append(update)
     for network, reason in decision.disconnect:
-        draft.add(
+        disconnect = draft.add(
             ActionKind.DISCONNECT_NETWORK,
             container.name,
             suffix=network,
@@ -180,10 +175,11 @@ def write_kept(rollout: Rollout, decision: Decision, gate: list[str], *, held_ba
             reasons=[reason],
             params={"container": container.id, "network": network, "force": True},
         )
+        in_place.append(disconnect)
     for network, endpoint, reason in decision.connect:
         needs = [rollout.networks[network]] if network in rollout.networks else []
         needs.extend(disconnects(rollout, decision, network))
-        draft.add(
+        connect = draft.add(
             ActionKind.CONNECT_NETWORK,
             container.name,
             suffix=network,
@@ -192,12 +188,14 @@ def write_kept(rollout: Rollout, decision: Decision, gate: list[str], *, held_ba
             needs=needs,
             params={"container": container.id, "network": network, "endpoint": endpoint},
         )
-    _rename(rollout, decision)
+        in_place.append(connect)
+    in_place.extend(_rename(rollout, decision))
+    _acknowledge(rollout, decision, in_place)
     if decision.signal and container.state == "running":
         draft.add(
             ActionKind.SIGNAL_CONTAINER,
             container.name,
-            service=service.name,
+            service=name,
             reasons=decision.told_reasons,
             params={
                 "container": container.id,

@@ -56,6 +56,8 @@ class Bench:
     created: list[str] = field(default_factory=list)
     diary: Diary = field(default_factory=Diary)
     environ: dict[str, str] = field(default_factory=dict)
+    acknowledged: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What containers became in place, which the agent keeps in its store."""
 
     def __post_init__(self) -> None:
         self.executor = Executor(self.engine, self.observed, self.observer, environ=self.environ)
@@ -77,6 +79,8 @@ class Bench:
         )
 
     async def plan(self, desired: DesiredStack) -> Plan:
+        if not desired.acknowledged_content:
+            desired = replace(desired, acknowledged_content=self.acknowledged)
         return plan(desired, await observe_project(self.engine, self.observed, desired))
 
     async def apply(self, desired: DesiredStack) -> ExecutionResult:
@@ -84,6 +88,8 @@ class Bench:
         while True:
             next_plan = await self.plan(desired)
             result = await self.executor.execute(next_plan, desired, self.diary)
+            for container, told in result.acknowledged.items():
+                self.acknowledged.setdefault(container, {}).update(told)
             if not next_plan.partial or not result.ok:
                 await observe_project(self.engine, self.observed, desired)
                 return result

@@ -46,9 +46,10 @@ SEEN_AS = {
 """Attribute -> how a reason may call it, where that is not just its name."""
 AS_MINIMAL = {
     "isolation", "cgroup-host", "ipc-shareable", "runtime", "pids-unlimited", "restart-no", "deploy-empty-restart",
-    "deploy-restart-none", "health-none", "health-disable", "networks-empty-map", "platform",
+    "deploy-restart-none", "health-none", "health-disable", "platform",
 }  # fmt: skip
-"""The Engine shows them, but they say what holds anyway."""
+SAME = {**dict.fromkeys(AS_MINIMAL, "minimal"), "bind-consistency": "bind-long-nocreate"}
+"""The Engine shows a difference, but what is said holds anyway or has no effect on Linux."""
 STRANGERS = [
     ({"network_mode", "networks"}, {"ports", "mac_address", "hostname", "dns", "extra_hosts", "sysctls", "expose"}),
     ({"network_mode", "networks"}, {"container_name", "uts"}),
@@ -163,11 +164,12 @@ def _golden(name: str) -> Any:
 
 
 def _differ(one: str, other: str) -> bool:
-    one, other = ("minimal" if name in AS_MINIMAL else name for name in (one, other))
+    one, other = (SAME.get(name, name) for name in (one, other))
     if one == other:
         return False
-    if {one, other} & {"config-content"}:
-        return True  # A copied file, which no inspect shows.
+    if {one, other} & {"config-content", "command-empty", "entrypoint-empty"}:
+        # A copied file, which no inspect shows; the image's own command, which is not ours here.
+        return True
     return bool(_golden(one) != _golden(other))
 
 
@@ -188,7 +190,7 @@ class Walk:
         place = self.bench.folder
         (place / "compose.yaml").write_text(yaml.safe_dump(document).replace("$", "$$"))
         project = load_project(LoadRequest(cwd=str(place), project_name=self.bench.name), DiskReader())
-        profiles = {str(path): path.read_text() for path in place.glob("*/*.json")}
+        profiles = {path.name: path.read_text() for path in place.glob("*/*.json")}
         return DesiredStack(StackKey("default", self.bench.name), project, seccomp_profiles=profiles)
 
     def _add(self, document: dict[str, Any], service: dict[str, Any], family: Family, member: str) -> None:
