@@ -503,7 +503,8 @@ class StackController:
 
     async def _health(self, context: DockerContext, desired: DesiredStack) -> Readiness:
         """Wait until the stack is ready or has failed. Raises `_Interrupted` when somebody wants
-        the stack meanwhile: health may take minutes, and nobody shall wait for it to press stop."""
+        the stack meanwhile: health may take minutes, and nobody shall wait for it to press stop;
+        also when somebody removed a container: then there is something to do again."""
         interrupt = self._interrupts[desired.key] = anyio.Event()
         found: Readiness | None = None
 
@@ -521,7 +522,7 @@ class StackController:
                     tasks.cancel_scope.cancel()
         finally:
             del self._interrupts[desired.key]
-        if found is None:
+        if found is None or found.state is ReadyState.PROGRESSING:
             raise _Interrupted
         return found
 

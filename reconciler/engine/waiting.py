@@ -121,12 +121,14 @@ async def wait_ready(
     restarts_before: Mapping[str, int] | None,
 ) -> Readiness:
     """How the stack is when it is ready, has failed, or `timeout` seconds are over (then it has
-    failed too). `restarts_before`: counts before the work began, None: as they are now."""
+    failed too). Still progressing: somebody took a container away, which no waiting brings back.
+    `restarts_before`: counts before the work began, None: as they are now."""
     baseline = restarts_before
     if baseline is None:
         baseline = {container.id: container.restart_count for container in observed.project(desired.key.name)}
     found: Readiness | None = None
     proven: set[tuple[str, datetime | None]] = set()
+    present: set[str] = set()
     with observed.watch.subscribe(
         ("observed", observed.name, desired.key.name), ("connection", observed.name)
     ) as changed:
@@ -135,6 +137,10 @@ async def wait_ready(
                 seen = await current_project(engine, observed, desired)
                 counts = {container.id: baseline.get(container.id, 0) for container in seen.containers}
                 found = readiness(desired, seen, now=datetime.now(UTC), restarts_before=counts)
+                ids = {container.id for container in seen.containers if not container.oneoff}
+                if present - ids and found.state is ReadyState.PROGRESSING:
+                    return found
+                present = ids
                 if found.state is ReadyState.FAILED:
                     break
                 if found.state is ReadyState.READY:
