@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import TaskGroup
 
+from reconciler import memory
 from reconciler.controllers.contexts import Contexts
 from reconciler.controllers.intents import IntentController
 from reconciler.controllers.jobs import Jobs
@@ -82,6 +83,7 @@ def run_command(arguments: Sequence[str]) -> int:
         return EXIT_SETTINGS
     configure_logging(settings.log_level, settings.log_format)
     failures: list[str] = []
+    memory.starting()
     try:
         anyio.run(run_agent, settings)
     except* (StartError, StateError, OSError) as group:
@@ -115,6 +117,7 @@ async def run_agent(settings: Settings, *, ready: Callable[[], None] = lambda: N
         agent = Agent(settings, store, counted, data)
         tasks.start_soon(_stop_on_signal, agent, tasks.cancel_scope, settings.shutdown_timeout)
         await agent.start(tasks)
+        memory.started()
         ready()
 
 
@@ -244,6 +247,7 @@ class Agent:
             )
             if removed:
                 _log.debug("old runs removed", runs=removed)
+            memory.give_back()
             await anyio.sleep(HOUSEKEEPING)
 
     @asynccontextmanager

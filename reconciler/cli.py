@@ -7,6 +7,7 @@ fast as Python does, and none but `moored run` needs the agent's libraries.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -96,7 +97,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         hint = " (options follow the command)" if name.startswith("-") else ""
         print(f"moored: unknown command {name!r}{hint}\n\n{usage()}", file=sys.stderr)
         return EXIT_USAGE
+    gc.disable()  # nothing of what is imported is garbage
     function = getattr(importlib.import_module(command.module), command.function)
+    gc.enable()
     status: int = function(rest)
     return status
 
