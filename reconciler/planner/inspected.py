@@ -67,6 +67,10 @@ def as_inspected(spec: ContainerSpec, image_config: Mapping[str, Any], engine: E
     networks = {**((body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}), **dict(spec.connects)}
     if not engine.supports("1.43"):
         host.pop("Annotations", None)
+    main = networks.get(host.get("NetworkMode") or "") or {}
+    if main.get("MacAddress"):
+        # Told there since API 1.44, reported here all the same.
+        config["MacAddress"] = main["MacAddress"]
     return {"Name": f"/{spec.name}", "Config": config, "HostConfig": host, "NetworkSettings": {"Networks": networks}}
 
 

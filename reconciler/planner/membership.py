@@ -109,6 +109,12 @@ def _differences(wanted: Json, present: Mapping[str, Any], inspect: Mapping[str,
             found.append(f"{attribute} {live.get(key) or '(none)'} → {mine.get(key) or '(none)'}")
     if set(mine.get("LinkLocalIPs") or ()) != set(live.get("LinkLocalIPs") or ()):
         found.append("link_local_ips changed")
+    mac, live_mac = (str(each.get("MacAddress") or "").lower() for each in (wanted, present))
+    if mac and live_mac and mac != live_mac:
+        found.append(f"mac_address {live_mac} → {mac}")
+    # Engines before API 1.48 know no priority of gateways.
+    if "GwPriority" in present and (present["GwPriority"] or 0) != (wanted.get("GwPriority") or 0):
+        found.append(f"gw_priority {present['GwPriority'] or 0} → {wanted.get('GwPriority') or 0}")
     if links and set(wanted.get("Links") or ()) != set(present.get("Links") or ()):
         found.append("links changed")
     if (wanted.get("DriverOpts") or {}) != (present.get("DriverOpts") or {}):
