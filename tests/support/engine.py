@@ -91,7 +91,7 @@ class PrivateEngine:
         """Start the `dockerd` and wait until it answers. What it ran before is still there."""
         assert self._daemon is None, "this Engine is running already"
         command = [
-            *self._enter_namespace(),
+            *self.inside,
             "dockerd",
             f"--data-root={self.folder / 'data'}",
             f"--exec-root={self.folder / 'exec'}",
@@ -126,7 +126,7 @@ class PrivateEngine:
         ]
         with (self.folder / "containerd.log").open("ab") as log:
             self._containerd = subprocess.Popen(
-                [*self._enter_namespace(), *command],
+                [*self.inside, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -162,9 +162,7 @@ class PrivateEngine:
 
     def enter(self, *command: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
         """Run a command where this Engine's published ports and bridges are."""
-        return subprocess.run(
-            [*self._enter_namespace(), *command], capture_output=True, text=True, timeout=seconds, check=False
-        )
+        return subprocess.run([*self.inside, *command], capture_output=True, text=True, timeout=seconds, check=False)
 
     def close(self) -> None:
         """End all of it, containers included, and remove its folder."""
@@ -191,7 +189,9 @@ class PrivateEngine:
                 subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True, timeout=10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _enter_namespace(self) -> list[str]:
+    @property
+    def inside(self) -> list[str]:
+        """What a command begins with to run in this Engine's network."""
         assert self._holder is not None
         return ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net"]
 
