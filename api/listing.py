@@ -19,6 +19,26 @@ ALIVE = frozenset(("running", "paused", "restarting"))
 """States the Engine lists without being asked for all."""
 
 
+class ProjectLists:
+    """The list of all projects as it goes over the wire, made anew only when something changed:
+    dashboards ask for it again and again."""
+
+    def __init__(self) -> None:
+        self._known: dict[bool, tuple[list[tuple[str, int]], bytes]] = {}
+
+    def encoded(self, contexts: Sequence[ObservedContext], *, all_states: bool) -> bytes:
+        """JSON of the projects of these contexts sorted by name; empty if there are none."""
+        state = [(context.name, context.revision) for context in contexts]
+        known = self._known.get(all_states)
+        if known is not None and known[0] == state:
+            return known[1]
+        rows = [row for context in contexts for row in project_rows(context, all_states=all_states)]
+        rows.sort(key=lambda row: str(row["Name"]))
+        encoded = wire.encode(rows) if rows else b""
+        self._known[all_states] = (state, encoded)
+        return encoded
+
+
 def project_rows(context: ObservedContext, *, all_states: bool) -> list[dict[str, Any]]:
     """The Compose projects of a context, sorted by name."""
     rows = []

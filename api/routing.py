@@ -30,6 +30,7 @@ from api import wire
 from api.auth import Failures, same_secret
 from api.clients import client_address
 from api.errors import ApiError, PayloadRefused, as_api_error, wrong_method
+from api.listing import ProjectLists
 from api.params import Param, read_query
 from api.services import ApiServices
 from api.waits import Waits
@@ -94,6 +95,7 @@ class Server:
     waits: Waits
     failures: Failures
     webhook_failures: Failures
+    projects: ProjectLists = field(default_factory=ProjectLists)
     tasks: TaskGroup | None = None
     """Where handlers run; there while the server serves."""
 

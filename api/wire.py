@@ -48,6 +48,11 @@ def success(content: Any, job_id: str, status: int = 200) -> Answer:
     return answer(encode({"content": content, "job_id": job_id}), status, JSON_TYPE)
 
 
+def success_encoded(content: bytes, job_id: str) -> Answer:
+    """As `success`, of content that is encoded already."""
+    return answer(b'{"content":' + content.rstrip(b"\n") + b',"job_id":"' + job_id.encode() + b'"}\n', 200, JSON_TYPE)
+
+
 def failure(
     status: int, error: str, content: Any = "", job_id: str = "", headers: Mapping[str, str] | None = None
 ) -> Answer:

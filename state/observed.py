@@ -12,12 +12,13 @@ only as compressed JSON, opened when the planner compares field by field.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from state.watch import Watch
+from state.watch import Topic, Watch
 
 LABEL_PROJECT = "com.docker.compose.project"
 LABEL_SERVICE = "com.docker.compose.service"
@@ -177,6 +178,9 @@ class ObservedProject:
     such a network is never taken away from them."""
 
 
+_revisions = itertools.count(1)
+
+
 class ObservedContext:
     """The live picture of one Docker context. Written by its observer alone."""
 
@@ -202,6 +206,9 @@ class ObservedContext:
         """Ids of the containers that somebody other than Moored stopped since they last started."""
         self.outdated: set[str] = set()
         """Ids of the containers that events spoke of since the Engine was last asked about them."""
+        self.revision = next(_revisions)
+        """Another one with every change, and no two alike, so that readers can tell whether what they
+        made of it still holds."""
         self._projects: dict[str, set[str]] = {}
         self._asked: dict[str, float] = {}
 
@@ -222,7 +229,7 @@ class ObservedContext:
             self._leave(known)
         self.containers[container.id] = container
         self._projects.setdefault(container.project, set()).add(container.id)
-        self.watch.notify(("observed", self.name, container.project))
+        self._changed(("observed", self.name, container.project))
 
     def drop_container(self, container_id: str, asked_at: float = 0.0) -> None:
         """Forget a container that is gone (`asked_at` as in `put_container`)."""
@@ -234,7 +241,7 @@ class ObservedContext:
         container = self.containers.pop(container_id, None)
         if container is not None:
             self._leave(container)
-            self.watch.notify(("observed", self.name, container.project))
+            self._changed(("observed", self.name, container.project))
 
     def keep_containers(self, listed: set[str], asked_at: float) -> None:
         """Forget each container that a complete list, asked for at `asked_at`, does not name."""
@@ -250,23 +257,27 @@ class ObservedContext:
         """Insert or replace a network (kept by its id)."""
         if self.networks.get(network.id) != network:
             self.networks[network.id] = network
-            self.watch.notify(("observed", self.name, network.labels.get(LABEL_PROJECT, "")))
+            self._changed(("observed", self.name, network.labels.get(LABEL_PROJECT, "")))
 
     def drop_network(self, network_id: str) -> None:
         network = self.networks.pop(network_id, None)
         if network is not None:
-            self.watch.notify(("observed", self.name, network.labels.get(LABEL_PROJECT, "")))
+            self._changed(("observed", self.name, network.labels.get(LABEL_PROJECT, "")))
 
     def put_volume(self, volume: ObservedVolume) -> None:
         """Insert or replace a volume (kept by its name)."""
         if self.volumes.get(volume.name) != volume:
             self.volumes[volume.name] = volume
-            self.watch.notify(("observed", self.name, volume.labels.get(LABEL_PROJECT, "")))
+            self._changed(("observed", self.name, volume.labels.get(LABEL_PROJECT, "")))
 
     def drop_volume(self, name: str) -> None:
         volume = self.volumes.pop(name, None)
         if volume is not None:
-            self.watch.notify(("observed", self.name, volume.labels.get(LABEL_PROJECT, "")))
+            self._changed(("observed", self.name, volume.labels.get(LABEL_PROJECT, "")))
+
+    def _changed(self, topic: Topic) -> None:
+        self.revision = next(_revisions)
+        self.watch.notify(topic)
 
     def _leave(self, container: ObservedContainer) -> None:
         members = self._projects.get(container.project)
@@ -290,7 +301,7 @@ class ObservedContext:
             self.stale_since = now
         self.connected = False
         self.error = error
-        self.watch.notify(("connection", self.name))
+        self._changed(("connection", self.name))
 
     def found(self, engine: EngineFacts) -> None:
         """Note that the Engine is heard, and a complete list was read."""
@@ -299,4 +310,4 @@ class ObservedContext:
         self.synced = True
         self.stale_since = None
         self.error = ""
-        self.watch.notify(("connection", self.name))
+        self._changed(("connection", self.name))

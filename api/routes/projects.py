@@ -18,7 +18,7 @@ from typing import Any
 from api import wire
 from api.errors import ApiError, wrong_method
 from api.intents import idempotency_key, new_run, submit
-from api.listing import container_row, project_rows
+from api.listing import container_row
 from api.params import TIMEOUT, Param, flag, integer, text
 from api.routing import Call, Operation, Order, Route, refuse_method
 from state.model import DEFAULT_CONTEXT, IntentKind, Run, RunStatus, Stack, StackKey, StackOutcome, Trigger
@@ -89,11 +89,10 @@ async def list_projects(call: Call) -> wire.Answer:
     unseen = [context for context in contexts if not context.synced]
     if unseen and len(unseen) == len(contexts):
         raise ApiError(500, _unseen_cause(unseen[0]), "failed to get projects")
-    rows = [row for context in contexts for row in project_rows(context, all_states=call.query["all"])]
-    if not rows:
+    projects = call.server.projects.encoded(contexts, all_states=call.query["all"])
+    if not projects:
         raise ApiError(404, "no projects found")
-    rows.sort(key=lambda row: str(row["Name"]))
-    return wire.success(rows, call.job_id)
+    return wire.success_encoded(projects, call.job_id)
 
 
 async def get_project(call: Call) -> wire.Answer:
