@@ -542,7 +542,11 @@ class StackController:
             policy = replace(policy, force_recreate=False, retry_failed=False)
             if stack.pending_recreate:
                 changes["pending_recreate"] = ""
-        acknowledged = {container: dict(digests) for container, digests in desired.acknowledged_content.items()}
+        acknowledged = {
+            container: dict(digests)
+            for container, digests in desired.acknowledged_content.items()
+            if container in result.present or not result.present
+        }
         for container, told in result.acknowledged.items():
             acknowledged.setdefault(container, {}).update(told)
         if acknowledged != desired.acknowledged_content:

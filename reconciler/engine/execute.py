@@ -83,6 +83,8 @@ class ExecutionResult:
 
     outcomes: tuple[ActionOutcome, ...] = ()
     warnings: tuple[str, ...] = ()
+    present: frozenset[str] = frozenset()
+    """Ids of the project's containers afterwards."""
 
     @property
     def failures(self) -> tuple[ActionOutcome, ...]:
@@ -162,7 +164,9 @@ class Executor:
         if lost:
             raise lost[0]
         return ExecutionResult(
-            outcomes=tuple(graph.outcomes[action.id] for action in plan.actions), warnings=tuple(work.warnings)
+            outcomes=tuple(graph.outcomes[action.id] for action in plan.actions),
+            warnings=tuple(work.warnings),
+            present=frozenset(container.id for container in self.observed.project(plan.key.name)),
         )
 
     async def wait_ready(self, desired: DesiredStack, timeout: float) -> Readiness:

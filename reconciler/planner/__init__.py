@@ -36,11 +36,11 @@ an earlier action of the plan creates: then `Action.target`, its final name, ide
     create-container   number, references {service: container name}, peers
     replace-container  container = the old one, number, temporary_name, references, peers,
                        inherit (keep anonymous volumes), pre_stop, timeout
-    update-container   container, update = body of POST /containers/{id}/update
+    update-container   container, update = body of POST /containers/{id}/update, acknowledge?
     rename-container   container
     connect-network    container, network (name), endpoint;  disconnect-network  container, network, force
     start-container    container?, post_start, inject, acknowledge?
-    stop-container     container, timeout, pre_stop
+    stop-container     container, timeout, pre_stop, acknowledge
     restart-container  container, timeout, pre_stop, post_start
     unpause-container  container
     signal-container   container, signal, inject = content keys to copy in again first, acknowledge

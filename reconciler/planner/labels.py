@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from reconciler.planner.containers import LABEL_DEPENDS_ON, LABEL_HOOK
 from reconciler.planner.draft import Draft
 from reconciler.planner.graph import Dependency
+from reconciler.planner.lifecycle import STOPPED, start_time
 from reconciler.planner.model import ActionKind
 from state.model import Reason
 from state.observed import LABEL_CONFIG_HASH, LABEL_NUMBER, ObservedContainer
@@ -55,7 +56,12 @@ def stop(
         container.name,
         service=container.service,
         reasons=reasons,
-        params={"container": container.id, "timeout": timeout, "pre_stop": pre_stop},
+        params={
+            "container": container.id,
+            "timeout": timeout,
+            "pre_stop": pre_stop,
+            "acknowledge": {STOPPED: start_time(container)},
+        },
     )
 
 

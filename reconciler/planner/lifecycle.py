@@ -18,6 +18,9 @@ from state.observed import ObservedContainer
 
 JOB_LABEL = "cd.doco.job.enabled"
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+STOPPED = "stopped"
+"""Content key under which is remembered when a container that we stopped had been started: many
+programs end with 0 then, and would pass for done."""
 KILLED = 128
 """Exit codes from here on say that a signal ended the process."""
 
@@ -85,7 +88,20 @@ def course(desired: DesiredStack, name: str, container: ObservedContainer) -> Co
         return Course.FRESH
     if state in ("dead", "removing"):
         return Course.LOST
+    if stopped_by_us(desired, container):
+        return Course.ENDED
     return _ended(desired.project, name, container)
+
+
+def stopped_by_us(desired: DesiredStack, container: ObservedContainer) -> bool:
+    """Whether it did not end by itself, but because a plan stopped it."""
+    since = desired.acknowledged_content.get(container.id, {}).get(STOPPED, "")
+    return bool(since) and since == start_time(container)
+
+
+def start_time(container: ObservedContainer) -> str:
+    """When a container was last started; empty if never."""
+    return container.started_at.isoformat() if container.started_at is not None else ""
 
 
 def _ended(project: Project, name: str, container: ObservedContainer) -> Course:

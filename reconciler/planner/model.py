@@ -72,7 +72,8 @@ class DesiredStack:
     acknowledged_content: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Container id -> content key -> digest that this container was told of without being
     recreated (`cd.doco.deployment.recreate.ignore.signal`): its label keeps the old digest for
-    life. Whoever carries a plan out merges `params["acknowledge"]` of each action that ended
+    life. Likewise the definition it was changed to in place, and the start after which it was
+    stopped by a plan. Whoever carries a plan out merges `params["acknowledge"]` of each action that ended
     well into the entry of `params["container"]`, durably, and drops ids that are gone."""
     seccomp_profiles: Mapping[str, str] = field(default_factory=dict, repr=False)
     """File as a `security_opt: seccomp=FILE` names it (or its path) -> its text."""

@@ -11,6 +11,7 @@ import pytest
 
 from reconciler.planner import describe, plan
 from reconciler.planner.model import ActionKind, DesiredStack, DriftPolicy, Plan, Policy
+from state.model import Overrides
 from tests.support.model_engine import ModelEngine
 from tests.support.planning import OLD_ENGINE, image, stack
 
@@ -76,3 +77,18 @@ def test_another_container_name_makes_the_container_anew() -> None:
     assert {action.kind for action in found.actions} == {ActionKind.REPLACE_CONTAINER, ActionKind.START_CONTAINER}
     assert str(found.actions[0].reasons[0].changes[0]) == "services.web.container_name: old → new"
     assert list(engine.states()) == ["new"]
+
+
+def test_what_a_plan_stopped_is_started_again_though_it_ended_with_success() -> None:
+    engine = ModelEngine(OLD_ENGINE, images=dict(IMAGES))
+    desired = _stack("command: [work]", DriftPolicy.CORRECT)
+    _go(engine, desired)
+    container: dict[str, Any] = next(iter(engine.containers.values()))
+    stopping = _go(engine, replace(desired, overrides=Overrides(stopped=True)))
+    assert [action.kind for action in stopping.actions] == [ActionKind.STOP_CONTAINER]
+    container["State"]["ExitCode"] = 0
+    started = _go(engine, desired)
+    assert [action.kind for action in started.actions] == [ActionKind.START_CONTAINER]
+    container["State"].update({"Status": "exited", "Running": False, "ExitCode": 0})
+    container["State"]["StartedAt"] = "2026-09-01T12:00:00Z"
+    assert _go(engine, desired).empty, "it ended by itself since: it is done"
