@@ -369,8 +369,6 @@ class StackController:
                 glance = self._next_plan(stack, desired, seen, going)
                 if glance.empty:
                     return await self._conclude(stack, desired, seen, going, blocked=glance)
-                if not requests and being_replaced(seen, utcnow()):
-                    raise _Later(REPLACING_DELAY, "somebody is recreating a container with Compose")
 
         try:
             return await self._converge(stack, desired, context, requests, going)
@@ -421,6 +419,8 @@ class StackController:
         try:
             for round_ in range(MAX_ROUNDS):
                 seen = await observe_project(context.engine, context.observed, desired)
+                if not requests and being_replaced(seen, utcnow()):
+                    raise _Later(REPLACING_DELAY, "somebody is recreating a container with Compose")
                 plan_ = with_grace(self._next_plan(stack, desired, seen, going), _grace(requests))
                 if plan_.empty or optional_only(plan_, tried):
                     break

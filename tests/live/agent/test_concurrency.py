@@ -1,6 +1,6 @@
 """Many clients at once on the same projects: no server error, every job resolves, the end is right.
 
-`MOORED_STORM` sets how many seconds it lasts (default 10): a long run uses the very same code.
+`MOORED_STORM` sets how many seconds it lasts (default 8): a long run uses the very same code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.support.agent import AgentProcess
 from tests.support.docker_api import DockerApi
 from tests.support.repository import LocalRepository, compose, deploy_config, service
 
-SECONDS = float(os.environ.get("MOORED_STORM", "10"))
+SECONDS = float(os.environ.get("MOORED_STORM", "8"))
 CLIENTS = 50
 SEED = int(os.environ.get("MOORED_SEED", "20261125"))
 READS = ("/v1/api/status", "/v1/api/projects?all=true", "/v1/api/runs", "/v1/api/project/{}", "/v1/health")
@@ -71,7 +71,7 @@ class Storm:
                 elif answer.status == 202:
                     (self.polls if what == "poll" else self.jobs[name]).append(answer.job_id)
             if what != "read":
-                time.sleep(rng.uniform(2, 5))
+                time.sleep(rng.uniform(3, 6))
 
 
 def test_fifty_clients_on_three_projects(
