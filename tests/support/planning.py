@@ -62,9 +62,7 @@ def case_stack(case: EngineCase) -> DesiredStack:
     }
     request = LoadRequest(cwd=place, project_name=PROJECT)
     loaded = load_project(request, MemoryReader(contents))
-    profiles = {
-        path.name: path.read_text() for path in case.folder.glob("*.json") if path.name != "expected.json"
-    }
+    profiles = {path.name: path.read_text() for path in case.folder.glob("*.json") if path.name != "expected.json"}
     return DesiredStack(StackKey(DEFAULT_CONTEXT, PROJECT), loaded, policy=Policy(), seccomp_profiles=profiles)
 
 
