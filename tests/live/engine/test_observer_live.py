@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
-
 from reconciler.engine.snapshot import cached_project, observe_project
 
 
-async def test_a_killed_container_is_seen_within_milliseconds(bench):
+async def test_a_killed_container_is_seen_by_its_event_without_listing_again(bench):
     container_id = await bench.run_container()
     await bench.until(lambda: _state(bench, container_id) == "running")
-    began = time.monotonic()
+    calls: list[str] = []
+    bench.engine._on_call = lambda operation, seconds, outcome: calls.append(operation)
     await bench.engine.call("kill", "POST", f"containers/{container_id}/kill")
     await bench.until(lambda: _state(bench, container_id) == "exited")
-    assert time.monotonic() - began < 0.5
+    assert "container.list" not in calls
     assert bench.observed.containers[container_id].exit_code == 137
 
 
@@ -104,12 +103,14 @@ async def test_an_event_storm_costs_few_inspects(bench):
     await bench.until(lambda: _state(bench, container_id) == "running")
     inspects: list[str] = []
     bench.engine._on_call = lambda operation, seconds, outcome: inspects.append(operation)
-    for turn in range(20):
-        await bench.engine.call(
-            "rename", "POST", f"containers/{container_id}/rename", params={"name": f"{bench.name}-r{turn}"}
-        )
-    await bench.until(lambda: _container(bench, container_id).name == f"{bench.name}-r19")
-    assert inspects.count("container.inspect") < 20
+    await bench.engine.call(
+        "rename", "POST", f"containers/{container_id}/rename", params={"name": f"{bench.name}-renamed"}
+    )
+    # A hundred events that come in one read of the stream.
+    for _ in range(100):
+        bench.observer._note_container(container_id, "rename", created=False)
+    await bench.until(lambda: _container(bench, container_id).name == f"{bench.name}-renamed")
+    assert inspects.count("container.inspect") <= 3
 
 
 def _container(bench, container_id):
