@@ -38,6 +38,7 @@ from reconciler.controllers.verdicts import (
     optional_only,
     removal_of,
     summary,
+    superseded,
     with_grace,
 )
 from reconciler.deployments.desired import desired_of, force_requested
@@ -121,7 +122,8 @@ class _Later(Exception):
 
 
 class _Interrupted(Exception):
-    """Waiting for health gave way to somebody who has something to do with the stack."""
+    """Waiting for health gave way to somebody who has something to do with the stack, or something
+    else is wanted of it than when the work began. It is taken up again at once."""
 
 
 class _Failed(Exception):
@@ -480,7 +482,7 @@ class StackController:
             return outcome
         except _Interrupted:
             if own_run is not None and recorder is not None:
-                await self._end(recorder, own_run, RunStatus.SUCCEEDED, "carried out; its health is not known yet")
+                await self._end(recorder, own_run, RunStatus.SUCCEEDED, "carried out; the stack is looked at again")
             raise
         except (EngineError, PlanError, _Failed, _Later) as error:
             if not isinstance(error, _Later):
@@ -551,9 +553,15 @@ class StackController:
             acknowledged.setdefault(container, {}).update(told)
         if acknowledged != desired.acknowledged_content:
             changes["acknowledged"] = acknowledged
+        current = await self._store.get_stack(stack.key)
+        changed = superseded(stack, current)
+        if changed:
+            changes.pop("pending_recreate", None)
         if changes:
-            stack = await self._store.update_stack(stack.key, **changes) or stack
-        return stack, replace(desired, policy=policy, acknowledged_content=acknowledged)
+            await self._store.update_stack(stack.key, **changes)
+        if changed:
+            raise _Interrupted
+        return replace(stack, **changes), replace(desired, policy=policy, acknowledged_content=acknowledged)
 
     async def _begin(self, stack: Stack, requests: Sequence[_Request]) -> tuple[RunRecorder, Any]:
         """The recorder of the run that asked, or of a run of our own that heals."""
@@ -595,6 +603,8 @@ class StackController:
         """Nothing is left to do: say how the stack is."""
         self._counts.left(stack.key, blocked)
         if stack.deleting:
+            if superseded(stack, await self._store.get_stack(stack.key)):
+                raise _Interrupted
             await self._store.delete_stack(stack.key)
             self._counts.gone(stack.key)
             self._known.discard(stack.key)
@@ -642,7 +652,8 @@ class StackController:
                 await self._set_conditions(
                     current, with_condition(current.conditions, ConditionType.DEGRADED, True, FIGHTING, message)
                 )
-                stack = await self._store.get_stack(stack.key) or stack
+                current = await self._store.get_stack(stack.key) or current
+                stack = replace(stack, conditions=current.conditions)
                 _log.warning("stack is fought over", **self._fields(stack), reason=message)
         if round_.wait:
             message = f"fought over, the next repair comes in {round_.wait:.0f} s: {summary(plan_)}"

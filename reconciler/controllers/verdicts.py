@@ -40,6 +40,16 @@ def optional_only(plan_: Plan, tried: Collection[str]) -> bool:
     return all(action.params.get("optional") and action.id in tried for action in plan_.actions)
 
 
+def superseded(stack: Stack, current: Stack | None) -> bool:
+    """Whether something else is wanted of a stack by now than what `stack` says."""
+    return (
+        current is None
+        or current.generation != stack.generation
+        or current.deleting != stack.deleting
+        or current.pending_recreate != stack.pending_recreate
+    )
+
+
 def being_replaced(seen: ObservedProject, now: datetime) -> bool:
     """Whether somebody is recreating a container with Compose at this very moment.
 

@@ -207,3 +207,27 @@ def test_an_image_goes_along_unless_somebody_else_uses_it(place: World) -> None:
     assert place.running() == {"web-1"}
     assert place.agent.delete(f"/v1/api/project/{place.project}?timeout=1").status == 200
     assert not place.engine.has_image(image)
+
+
+def test_who_wants_a_project_back_during_its_removal_gets_it_and_nothing_else_goes(place: World) -> None:
+    """The stop takes its whole grace; a poll comes in the middle of it."""
+    stubborn = service(
+        "web", command="""["sh", "-c", "trap '' TERM; sleep 3600"]""", volumes="['data:/data']", stop_grace_period="3s"
+    )
+    assert place.deploy(stubborn, more="volumes: {data: {}}\n").status == 200
+    path = f"/v1/api/project/{place.project}?wait=false&timeout=3&images=false&volumes=false"
+    removal = place.agent.delete(path)
+    assert removal.status == 202, removal
+
+    def stopping() -> bool:
+        actions = place.agent.run(removal.job_id)["actions"]
+        return any(action["kind"] == "stop-container" for action in actions)
+
+    place.agent.until(stopping, 20, "the removal has begun")
+    assert place.agent.poll(place.repository.url).status == 200
+    assert place.agent.finished_run(removal.job_id)["status"] == "succeeded"
+    assert place.running() == {"web-1"}
+    assert place.volumes() == {"data"}
+    actions = place.agent.run(removal.job_id)["actions"]
+    assert not any(action["kind"] in ("remove-image", "remove-volume") for action in actions), actions
+    place.assert_rests()
