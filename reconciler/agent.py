@@ -29,7 +29,8 @@ from reconciler.controllers.contexts import Contexts
 from reconciler.controllers.intents import IntentController
 from reconciler.controllers.jobs import Jobs
 from reconciler.controllers.projects import ProjectController
-from reconciler.controllers.sources import SourceAccess, SourceController, SyncedTree, SyncOptions
+from reconciler.controllers.rendering import SourceAccess, SyncedTree, SyncOptions
+from reconciler.controllers.sources import SourceController
 from reconciler.controllers.stacks import StackController
 from reconciler.controllers.supervise import supervise
 from reconciler.deployments.loading import expand, requested_deployments
@@ -60,6 +61,8 @@ _log = get_logger()
 
 HOUSEKEEPING = 300.0
 """Seconds between two rounds of pruning old runs."""
+MEMORY = 60.0
+"""Seconds between two times of giving free memory back to the system."""
 OUTCOMES = 1.0
 """Seconds that syncs get at the end for writing down outcomes."""
 EXIT_SETTINGS = 1
@@ -194,6 +197,7 @@ class Agent:
         await tasks.start(sources.run)
         await tasks.start(intents.run)
         tasks.start_soon(supervise, "housekeeping", self._housekeeping)
+        tasks.start_soon(supervise, "memory", self._give_back_memory)
         await tasks.start(self._serve)
         sources.follow(followed)
 
@@ -247,8 +251,12 @@ class Agent:
             )
             if removed:
                 _log.debug("old runs removed", runs=removed)
-            memory.give_back()
             await anyio.sleep(HOUSEKEEPING)
+
+    async def _give_back_memory(self) -> None:
+        while True:
+            await anyio.sleep(MEMORY)
+            memory.give_back()
 
     @asynccontextmanager
     async def _open_context(

@@ -14,10 +14,9 @@ fails alone and keeps running as it was.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -27,21 +26,18 @@ from reconciler.controllers.conditions import same, with_condition
 from reconciler.controllers.jobs import Jobs, TargetResult
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import finished, new_run, utcnow
+from reconciler.controllers.rendering import Renderer, Rendering, SourceAccess, SyncedTree, SyncOptions, SyncRequest
+from reconciler.controllers.rhythm import Rhythm
 from reconciler.controllers.stacks import StackController
 from reconciler.controllers.supervise import supervise, unexpected
-from reconciler.deployments.config import DeployConfig, DestroyConfig
 from reconciler.deployments.errors import DeployConfigError
-from reconciler.deployments.hostpaths import HostPaths
-from reconciler.deployments.loading import Expanded, RequestedDeployments
-from reconciler.deployments.render import RenderContext, Rendered, RenderError, render
-from reconciler.deployments.snapshot import content_of, with_adopted_builds
+from reconciler.deployments.loading import RequestedDeployments
 from reconciler.log import get_logger
 from reconciler.sources.errors import RevisionGone, SourceError
 from state.errors import StateError
 from state.events import EventHub
 from state.metrics import Metrics
 from state.model import (
-    DEFAULT_CONTEXT,
     ConditionType,
     Removal,
     Run,
@@ -60,149 +56,8 @@ _log = get_logger()
 
 CHECKED_EVERY = 60.0
 """Seconds between two writes of `last_checked` of a source that does not move."""
-FIRST_RETRY = 5.0
-"""Seconds after which a source that failed is looked at again; doubled each time, up to its interval."""
 LOCAL_RESYNC = 24 * 3600.0
 """Seconds between polls of a local source whose interval is 0."""
-
-
-@dataclass(frozen=True)
-class SyncedTree:
-    """A revision on disk."""
-
-    root: Path
-    commit: str
-    objects: Mapping[str, str]
-    """Tracked paths -> Git object ids."""
-
-
-@dataclass(frozen=True)
-class SourceAccess:
-    """How the controller reaches Git and deploy configurations; wired by the agent."""
-
-    resolve: Callable[[SourceSpec], Any]
-    """async (spec) -> commit the reference points to."""
-    checkout: Callable[[SourceSpec, str], Any]
-    """async (spec, commit) -> SyncedTree."""
-    configs: Callable[[SourceSpec, SyncedTree], RequestedDeployments]
-    """Reads the deploy configuration of a tree. Blocking; raises `DeployConfigError`."""
-    expand: Callable[[DeployConfig, SyncedTree, str, str], Expanded]
-    """(document, tree, repository, deploy file): carries out auto-discovery. Blocking."""
-    watch: Callable[[SourceSpec, Callable[[], None]], Any]
-    """async (spec, notify): watch a local repository until cancelled."""
-    public_url: Callable[[str], str]
-    """A URL without its credentials."""
-
-
-class _Rhythm:
-    """When a poll loop looks next: after its interval, sooner after a failure, or when told."""
-
-    def __init__(self) -> None:
-        self._bell = anyio.Event()
-        self._ended: bool | None = None
-        self._rung = False
-        self._failures = 0
-
-    def begin(self) -> None:
-        self._ended = None
-        self._rung = False
-
-    def ring(self) -> None:
-        """Look now."""
-        self._rung = True
-        self._bell.set()
-
-    def ended(self, ok: bool) -> None:
-        """A look has ended, well or not."""
-        self._ended = ok
-        self._failures = 0 if ok else self._failures + 1
-        self._bell.set()
-
-    async def next(self, interval: float, *, once: bool) -> bool:
-        """Wait until it is time for another look; False: there will be none."""
-        begun = anyio.current_time()
-        while True:
-            pause = FIRST_RETRY * 2.0 ** min(self._failures - 1, 10)
-            if self._ended and once:
-                return False
-            if self._ended is False:
-                due: float = begun + (pause if once else min(interval, pause))
-            else:
-                due = float("inf") if once else begun + interval
-            if self._rung or due <= anyio.current_time():
-                return True
-            if self._bell.is_set():
-                self._bell = anyio.Event()
-                continue
-            with anyio.move_on_at(due):
-                await self._bell.wait()
-
-
-@dataclass
-class _Pending:
-    """Somebody, or a poll loop, wants a source looked at."""
-
-    source: Source
-    jobs: list[str] = field(default_factory=list)
-    explicit: bool = False
-    trigger: str = "poll"
-    """Value of the label `cd.doco.deployment.trigger`."""
-    asked: bool = False
-    """A person asked for this source by a poll call; that also ends the override *removed*."""
-    pushed: set[str] = field(default_factory=set)
-    """References that webhooks spoke of; `webhook_filter`s are matched against them."""
-    unfiltered: bool = False
-    """Somebody else than a webhook wants it: filters do not count."""
-    source_name: str = ""
-    source_url: str = ""
-
-    def accepts(self, config: DeployConfig) -> bool:
-        return self.unfiltered or any(config.accepts(ref) for ref in self.pushed)
-
-    def join(self, other: _Pending) -> None:
-        """Serve what `other` was for, too."""
-        self.jobs += [job for job in other.jobs if job not in self.jobs]
-        if other.explicit and not (self.explicit and self.asked):
-            self.trigger = other.trigger
-        self.explicit |= other.explicit
-        self.asked |= other.asked
-        self.pushed |= other.pushed
-        self.unfiltered |= other.unfiltered
-        self.source_name = other.source_name or self.source_name
-        self.source_url = other.source_url or self.source_url
-
-    @property
-    def kind(self) -> Trigger:
-        """What set the work off."""
-        return Trigger.WEBHOOK if self.pushed else Trigger.POLL
-
-
-@dataclass
-class _Rendering:
-    """What one sync has found so far."""
-
-    trees: dict[str, SyncedTree]
-    heads: list[tuple[str, str]]
-    warnings: list[str]
-    rendered: list[tuple[SyncedTree, Rendered]] = field(default_factory=list)
-    failed: list[StackOutcome] = field(default_factory=list)
-    destroyed: dict[StackKey, DestroyConfig] = field(default_factory=dict)
-    wanted: set[StackKey] = field(default_factory=set)
-    """All stacks the revision speaks of, also those that could not be rendered."""
-    complete: bool = True
-    filtered: bool = False
-    """A webhook's reference did not match some documents: they were not looked at."""
-
-
-@dataclass(frozen=True)
-class SyncOptions:
-    """Settings of the syncs."""
-
-    process_environment: Mapping[str, str]
-    paths: HostPaths
-    key: bytes
-    instance: str
-    version: str
 
 
 class SourceController:
@@ -224,14 +79,14 @@ class SourceController:
         self._jobs = jobs
         self._hub = hub
         self._access = access
-        self._options = options
+        self._renderer = Renderer(store, access, options)
         self._metrics = metrics
         self._queue: WorkQueue[str] = WorkQueue(base_delay=5.0)
-        self._pending: dict[str, dict[str, _Pending]] = {}
+        self._pending: dict[str, dict[str, SyncRequest]] = {}
         self._synced: dict[str, tuple[tuple[str, str], ...]] = {}
         self._failures: dict[str, int] = {}
         self._checked: dict[str, datetime] = {}
-        self._rhythms: dict[str, _Rhythm] = {}
+        self._rhythms: dict[str, Rhythm] = {}
         self._tasks: TaskGroup | None = None
 
     # --- for the neighbours ---------------------------------------------------------------
@@ -265,7 +120,7 @@ class SourceController:
 
         `pushed`: the reference that a webhook spoke of; empty when it is no webhook.
         """
-        wanted = _Pending(
+        wanted = SyncRequest(
             source,
             jobs=[job_id] if job_id else [],
             explicit=explicit,
@@ -294,7 +149,7 @@ class SourceController:
         if spec.interval <= 0 and not spec.run_once and not local:
             _log.info("polling job disabled by config", repository=source.repository)
             return
-        rhythm = self._rhythms[source.id] = _Rhythm()
+        rhythm = self._rhythms[source.id] = Rhythm()
         if local and spec.watch and not spec.run_once:
 
             async def watch() -> None:
@@ -324,7 +179,7 @@ class SourceController:
         finally:
             self._queue.done(repository)
 
-    async def _sync_and_tell(self, pending: _Pending) -> None:
+    async def _sync_and_tell(self, pending: SyncRequest) -> None:
         started = anyio.current_time()
         source = pending.source
         try:
@@ -349,7 +204,7 @@ class SourceController:
             rhythm.ended(result.ok or result.synced)
         self._count(pending, anyio.current_time() - started, result)
 
-    def _count(self, pending: _Pending, seconds: float, result: TargetResult) -> None:
+    def _count(self, pending: SyncRequest, seconds: float, result: TargetResult) -> None:
         source, counted = pending.source, self._metrics
         counted.queue_depth.labels("sources").set(len(self._queue))
         if result.ok:
@@ -368,7 +223,7 @@ class SourceController:
             counted.poll_errors.labels(source.repository).inc()
 
     # --- a sync, from top to bottom -----------------------------------------------------------
-    async def _sync(self, pending: _Pending) -> TargetResult:
+    async def _sync(self, pending: SyncRequest) -> TargetResult:
         """Look at one source. Its failures are results; only store errors escape."""
         source = pending.source
         spec = source.spec
@@ -437,7 +292,7 @@ class SourceController:
             heads.append((name, await self._access.resolve(replace(spec, url=url, reference=reference))))
         return tuple(heads)
 
-    async def _apply(self, pending: _Pending, leader: str, commit: str, log: Any) -> TargetResult:
+    async def _apply(self, pending: SyncRequest, leader: str, commit: str, log: Any) -> TargetResult:
         """Make a revision the desired state, and see its stacks follow."""
         source = pending.source
         spec = source.spec
@@ -446,15 +301,17 @@ class SourceController:
             log.info("polling repository", revision=commit)
         requested: RequestedDeployments = await anyio.to_thread.run_sync(self._access.configs, spec, tree)
         before = {stack.key: stack for stack in await self._store.list_stacks(desired=False)}
-        work = _Rendering(trees={"": tree}, heads=[("", commit)], warnings=list(requested.warnings))
+        work = Rendering(trees={"": tree}, heads=[("", commit)], warnings=list(requested.warnings))
         for config in requested.configs:
             if pending.accepts(config):
-                await self._render_document(pending, config, requested.file, before, work, log)
+                await self._renderer.document(pending, config, requested.file, before, work, log)
             else:
                 work.filtered = True
 
         stacks = await self._store.apply_stacks(
-            source.id, commit, [await self._stack(source, tree_, one, pending, before) for tree_, one in work.rendered]
+            source.id,
+            commit,
+            [await self._renderer.stack(source, tree_, one, pending, before) for tree_, one in work.rendered],
         )
         # Asked for by a person, or back before its removal had come to an end.
         stacks = [
@@ -490,61 +347,7 @@ class SourceController:
             synced=True,
         )
 
-    async def _render_document(
-        self,
-        pending: _Pending,
-        config: DeployConfig,
-        config_file: str,
-        before: Mapping[StackKey, Stack],
-        work: _Rendering,
-        log: Any,
-    ) -> None:
-        """Render the stacks of one document; each fails alone."""
-        source = pending.source
-        try:
-            tree = await self._tree(source.spec, config, work)
-        except SourceError as error:
-            work.complete = False
-            work.failed.append(await self._render_failed(config.context, config.name, str(error), log))
-            return
-        expanded: Expanded = await anyio.to_thread.run_sync(
-            self._access.expand, config, tree, source.repository, config_file
-        )
-        work.warnings += expanded.warnings
-        work.complete &= expanded.complete
-        for name, message in expanded.failures:
-            work.wanted.add(StackKey(config.context or DEFAULT_CONTEXT, name))
-            work.failed.append(await self._render_failed(config.context, name, message, log))
-        for one in expanded.configs:
-            key = StackKey(one.context or DEFAULT_CONTEXT, one.name)
-            work.wanted.add(key)
-            if one.destroy.enabled:
-                work.destroyed[key] = one.destroy
-                continue
-            try:
-                rendered = await anyio.to_thread.run_sync(render, one, self._render_context(pending, tree))
-            except RenderError as error:
-                work.failed.append(await self._render_failed(one.context, one.name, str(error), log))
-                continue
-            conflict = await self._conflict(source, before.get(key))
-            if conflict:
-                work.failed.append(await self._render_failed(one.context, one.name, conflict, log))
-                continue
-            work.rendered.append((tree, rendered))
-            work.warnings += [f"{one.name}: {warning}" for warning in rendered.warnings]
-
-    async def _tree(self, spec: SourceSpec, config: DeployConfig, work: _Rendering) -> SyncedTree:
-        """The tree a document is rendered from: the source's own, or another one on disk."""
-        name = _tree_name(config, spec)
-        if name not in work.trees:
-            url, _, reference = name.partition("#")
-            other = replace(spec, url=url, reference=reference)
-            head = await self._access.resolve(other)
-            work.trees[name] = await self._access.checkout(other, head)
-            work.heads.append((name, head))
-        return work.trees[name]
-
-    async def _conclude_rendering(self, source: Source, work: _Rendering, commit: str, log: Any) -> None:
+    async def _conclude_rendering(self, source: Source, work: Rendering, commit: str, log: Any) -> None:
         """Say how the revision could be read; the same revision is not read again for its faults."""
         if work.filtered:
             # The next poll has the rest to look at.
@@ -571,74 +374,13 @@ class SourceController:
                 tasks.start_soon(one, key)
         return sorted(outcomes, key=lambda outcome: outcome.stack)
 
-    async def _stack(
-        self,
-        source: Source,
-        tree: SyncedTree,
-        one: Rendered,
-        pending: _Pending,
-        before: Mapping[StackKey, Stack],
-    ) -> Stack:
-        key = StackKey(one.context, one.name)
-        known = before.get(key)
-        desired = one.desired
-        if any("build" in digests for digests in content_of(desired).values()):
-            full = await self._store.get_stack(key) if known else None
-            desired = with_adopted_builds(desired, full.desired if full else None)
-        moved = known is None or known.revision != tree.commit
-        wishes = one.config.get("force_recreate") or one.config.get("force_image_pull")
-        wish = tree.commit if wishes and (moved or pending.explicit) else (known.pending_recreate if known else "")
-        return Stack(
-            key=key,
-            source_id=source.id,
-            repository=source.repository,
-            reference=str(one.config.get("reference") or source.spec.reference),
-            revision=tree.commit,
-            config=one.config,
-            desired=desired,
-            desired_hash=one.desired_hash,
-            pending_recreate=wish,
-        )
-
-    def _render_context(self, pending: _Pending, tree: SyncedTree) -> RenderContext:
-        source = pending.source
-        short = source.repository.partition("/")[2] or source.repository
-        return RenderContext(
-            root=tree.root,
-            objects=tree.objects,
-            revision=tree.commit,
-            reference=source.spec.reference,
-            repository=source.repository,
-            source_name=pending.source_name or short,
-            source_url=pending.source_url or self._access.public_url(source.spec.url),
-            trigger=pending.trigger,
-            target=source.spec.target,
-            process_environment=self._options.process_environment,
-            paths=self._options.paths,
-            key=self._options.key,
-            instance=self._options.instance,
-            version=self._options.version,
-            timestamp=utcnow().strftime("%Y-%m-%dT%H:%M:%SZ"),
-        )
-
-    async def _conflict(self, source: Source, known: Stack | None) -> str:
-        """Why this source may not deploy a stack of that name; empty: it may."""
-        if known is None or known.source_id == source.id or known.repository == source.repository:
-            return ""
-        if await self._store.get_source(known.source_id) is None:
-            return ""
-        return (
-            "another stack with the same name already exists and is not managed by this repository: "
-            f"{known.key.name} belongs to {known.repository}"
-        )
-
     async def _end_removal(self, stack: Stack) -> Stack:
         """An explicit poll brings a removed stack back."""
         if stack.overrides.removed is None:
             return stack
         return await self._store.set_overrides(stack.key, replace(stack.overrides, removed=None)) or stack
 
-    async def _going(self, source: Source, work: _Rendering, before: Mapping[StackKey, Stack]) -> list[StackKey]:
+    async def _going(self, source: Source, work: Rendering, before: Mapping[StackKey, Stack]) -> list[StackKey]:
         """Stacks to take down: `destroy`, and discovered ones that disappeared."""
         going = [key for key in work.destroyed if key in before]
         for key, stack in before.items():
@@ -659,17 +401,6 @@ class SourceController:
                 await self._store.set_overrides(key, replace(before[key].overrides, removed=removal))
             await self._store.update_stack(key, deleting=True)
         return going
-
-    async def _render_failed(self, context: str, name: str, message: str, log: Any) -> StackOutcome:
-        """Say that a stack could not be rendered; what runs of it stays."""
-        key = StackKey(context or DEFAULT_CONTEXT, name)
-        log.error("deployment failed", stack=name, context=key.context, error=message)
-        stack = await self._store.get_stack(key)
-        if stack is not None:
-            conditions = with_condition(stack.conditions, ConditionType.DEGRADED, True, "RenderFailed", message)
-            if not same(conditions, stack.conditions):
-                await self._store.update_stack(key, conditions=conditions)
-        return StackOutcome(stack=name, context=key.context, status=RunStatus.FAILED, message=message)
 
     async def _source_condition(self, source: Source, ready: bool, reason: str, message: str, log: Any) -> None:
         current = await self._store.get_source(source.id) or source
@@ -711,19 +442,6 @@ class SourceController:
 
 def _ready(stack: Stack) -> bool:
     return any(c.type is ConditionType.READY and c.status for c in stack.conditions)
-
-
-def _tree_name(config: DeployConfig, spec: SourceSpec) -> str:
-    """Which work tree a deployment is rendered from: empty, or `url#reference`."""
-    url = config.repository_url or spec.url
-    reference = config.reference or spec.reference
-    if url == spec.url and _full(reference) == _full(spec.reference):
-        return ""
-    return f"{url}#{reference}"
-
-
-def _full(reference: str) -> str:
-    return reference if reference.startswith("refs/") or len(reference) == 40 else f"refs/heads/{reference}"
 
 
 def supported(spec: SourceSpec) -> bool:
