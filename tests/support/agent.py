@@ -189,7 +189,9 @@ class AgentProcess:
             text = response.read().decode()
         total = 0.0
         for line in text.splitlines():
-            if line.split("{")[0].split(" ")[0] == name and all(f'{key}="{value}"' in line for key, value in labels.items()):
+            if line.split("{")[0].split(" ")[0] == name and all(
+                f'{key}="{value}"' in line for key, value in labels.items()
+            ):
                 total += float(line.rsplit(" ", 1)[1])
         return total
 
