@@ -66,7 +66,6 @@ Index(
     "intents_open",
     intents.c.created_at,
     sqlite_where=text("finished_at IS NULL"),
-    postgresql_where=text("finished_at IS NULL"),
 )
 
 runs = Table(
@@ -98,7 +97,6 @@ Index(
     "runs_unfinished",
     runs.c.created_at,
     sqlite_where=text("status IN ('accepted', 'running')"),
-    postgresql_where=text("status IN ('accepted', 'running')"),
 )
 
 run_actions = Table(
