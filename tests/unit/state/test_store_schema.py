@@ -224,7 +224,8 @@ async def main():
         async with open_store(sys.argv[1]) as store:
             await store.check()
 anyio.run(main)
-assert not {"alembic", "asyncpg", "sqlalchemy.ext.asyncio", "sqlalchemy.dialects.postgresql"} & set(sys.modules), "imported without need"
+unneeded = {"alembic", "asyncpg", "sqlalchemy.ext.asyncio", "sqlalchemy.dialects.postgresql"}
+assert not unneeded & set(sys.modules), "imported without need"
 """
     url = f"sqlite:///{tmp_path}/moored.db"
     subprocess.run([sys.executable, "-c", code, url], check=True, cwd=Path(tables.__file__).parents[1], timeout=60)
