@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 LONG_BUCKETS = (*BUCKETS, 30, 60, 120, 300, 600)
+STACK_BUCKETS = (0.01, 0.05, 0.25, 1, 5, 10, 30, 120, 600)
+"""Few, for there is such a row for each stack."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 
 
@@ -91,7 +93,7 @@ class Metrics:
             "moored_reconcile_duration_seconds",
             "Duration of reconciles of a stack in seconds",
             "stack",
-            buckets=LONG_BUCKETS,
+            buckets=STACK_BUCKETS,
         )
         self.reconcile_results = counter(
             "moored_reconcile_results_total",

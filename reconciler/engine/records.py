@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from sys import intern
 from typing import Any
 
 from state.observed import (
@@ -47,7 +48,7 @@ def container_record(inspect: Mapping[str, Any], *, stopped_by_hand: bool = Fals
     network = inspect.get("NetworkSettings") or {}
     mounts = inspect.get("Mounts") or []
     health = (state.get("Health") or {}).get("Status") or ""
-    labels = dict(config.get("Labels") or {})
+    labels = _shared(config.get("Labels"))
     return ObservedContainer(
         id=inspect["Id"],
         name=str(inspect.get("Name", "")).removeprefix("/"),
@@ -83,7 +84,7 @@ def container_summary(entry: Mapping[str, Any]) -> ObservedContainer:
         name=(names[0] if names else "").removeprefix("/"),
         image=str(entry.get("Image", "")),
         image_id=str(entry.get("ImageID", "")),
-        labels=dict(entry.get("Labels") or {}),
+        labels=_shared(entry.get("Labels")),
         state=str(entry.get("State", "")),
         command=str(entry.get("Command") or ""),
         networks=tuple(sorted((entry.get("NetworkSettings") or {}).get("Networks") or {})),
@@ -136,6 +137,11 @@ def image_record(inspect: Mapping[str, Any]) -> ObservedImage:
         config=dict(config),
         last_tagged=parse_time((inspect.get("Metadata") or {}).get("LastTagTime")),
     )
+
+
+def _shared(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Labels whose texts all containers share: most say the same of hundreds."""
+    return {intern(key): intern(value) for key, value in (labels or {}).items()}
 
 
 def _blob(inspect: Mapping[str, Any]) -> bytes:
