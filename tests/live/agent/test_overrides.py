@@ -220,7 +220,7 @@ def test_who_wants_a_project_back_during_its_removal_gets_it_and_nothing_else_go
     assert removal.status == 202, removal
 
     def stopping() -> bool:
-        actions = place.agent.run(removal.job_id)["actions"]
+        actions = place.agent.run(removal.job_id).get("actions", [])
         return any(action["kind"] == "stop-container" for action in actions)
 
     place.agent.until(stopping, 20, "the removal has begun")
