@@ -49,11 +49,6 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def working(self) -> frozenset[K]:
-        """The keys that workers hold right now."""
-        return frozenset(self._working)
-
     def add(self, key: K, *, now: bool = False) -> None:
         """Ask for `key` to be looked at. `now` also ends a back-off."""
         if now:
@@ -94,10 +89,6 @@ class WorkQueue(Generic[K]):
         self._failures.pop(key, None)
         self._later.pop(key, None)
         self._dirty.discard(key)
-
-    def failures(self, key: K) -> int:
-        """How often in a row `key` failed."""
-        return self._failures.get(key, 0)
 
     async def get(self) -> K:
         """Take the next key; the caller must call `done` for it."""

@@ -142,11 +142,6 @@ class RunRecorder:
             unwritten, self._unwritten = self._unwritten, {}
             await self.store.put_run_actions(self.job_id, tuple(unwritten.values()))
 
-    @property
-    def acted(self) -> bool:
-        """Whether anything was planned at all."""
-        return bool(self._actions)
-
     def _id(self, action: Action) -> str:
         return f"{self.stack}/{self._round}/{action.id}"
 

@@ -228,10 +228,6 @@ class StackController:
             self._interrupt(key)
         await self._queue.drain()
 
-    @property
-    def queue_depth(self) -> int:
-        return len(self._queue)
-
     # --- the loops ------------------------------------------------------------------------
     def _on_observed(self, topic: Topic) -> None:
         key = StackKey(str(topic[1]), str(topic[2]))
