@@ -197,6 +197,16 @@ class Intent:
     restarted)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What was accepted and is not finished."""
+
+    open: frozenset[str]
+    """Ids of all such intents."""
+    new: tuple[tuple[Intent, Run | None], ...]
+    """Those that were asked for, oldest first, with their runs."""
+
+
 class SourceKind(StrEnum):
     GIT = "git"
     OCI = "oci"

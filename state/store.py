@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 from state import codec
 from state.errors import StoreIncompatible, StoreUnavailable
 from state.model import (
+    Backlog,
     Condition,
     Intent,
     JsonObject,
@@ -44,7 +45,7 @@ class Store(ABC):
 
     watch: Watch
     """Signals changes: `("run", job_id)`, `("stack", StackKey)`, `("source", id)`,
-    `("intents",)`, `("runs",)`. Who cares for one half of a run only subscribes to
+    `("intents",)` (one was accepted), `("runs",)`. Who cares for one half of a run only subscribes to
     `("run", job_id, "status")` or `("run", job_id, "actions")`."""
     instance_id: str
     """A random id made with the database; owner label of what this instance deploys."""
@@ -62,20 +63,33 @@ class Store(ABC):
         """Intents not finished yet, oldest first."""
 
     @abstractmethod
+    async def backlog(self, known: Set[str]) -> Backlog:
+        """What is not finished yet, and of it, oldest first and with their runs, the intents
+        that are not among the `known` ids."""
+
+    @abstractmethod
     async def get_intent(self, intent_id: str) -> Intent | None: ...
 
     @abstractmethod
     async def note_progress(self, intent_id: str, progress: Mapping[str, object]) -> None:
         """Replace the `progress` of an intent."""
 
-    @abstractmethod
     async def finish(self, run: Run) -> None:
-        """Write the end of a run and, if it has one, finish its intent, in one transaction.
-        Its actions still pending or running become cancelled."""
+        """`finish_all` of one run."""
+        await self.finish_all((run,))
 
     @abstractmethod
+    async def finish_all(self, runs: Sequence[Run]) -> None:
+        """Write the ends of runs and finish the intents of those that have one, in one transaction.
+        Their actions still pending or running become cancelled."""
+
     async def put_run(self, run: Run) -> None:
-        """Insert or replace a run and wake its waiters. Its actions are inserted or replaced by
+        """`put_runs` of one run."""
+        await self.put_runs((run,))
+
+    @abstractmethod
+    async def put_runs(self, runs: Sequence[Run]) -> None:
+        """Insert or replace runs and wake their waiters. Their actions are inserted or replaced by
         their id; actions written before and not among them stay."""
 
     @abstractmethod

@@ -58,21 +58,18 @@ class IntentController:
     async def _take_all(self) -> None:
         """Hand on what was not handed on yet. An intent counts as taken only when nothing
         failed, so that a fault of the store is made up for."""
-        intents = await self._store.open_intents()
-        self._taken &= {intent.id for intent in intents}
-        for intent in intents:
-            if intent.id in self._taken:
-                continue
+        backlog = await self._store.backlog(self._taken)
+        self._taken &= backlog.open
+        for intent, run in backlog.new:
             try:
-                await self._take(intent)
+                await self._take(intent, run or _run_of(intent))
             except StateError:
                 raise
             except Exception as error:  # the edge of an intent: one that cannot be read holds up no other
-                await self._refuse(intent, unexpected(f"intent {intent.id}", error))
+                await self._refuse(run or _run_of(intent), unexpected(f"intent {intent.id}", error))
             self._taken.add(intent.id)
 
-    async def _refuse(self, intent: Intent, message: str) -> None:
-        run = await self._store.get_run(intent.id) or _run_of(intent)
+    async def _refuse(self, run: Run, message: str) -> None:
         ended = finished(run, RunStatus.FAILED, message, error=message, content=message, code="Internal")
         await self._store.finish(ended)
 
@@ -84,11 +81,8 @@ class IntentController:
                 message = "interrupted by a restart of the agent; what was left is done by the next reconcile"
                 await self._store.finish(finished(run, RunStatus.FAILED, message, code="Interrupted"))
 
-    async def _take(self, intent: Intent) -> None:
-        run = await self._store.get_run(intent.id)
-        if run is None:
-            run = _run_of(intent)
-        elif run.status.finished:
+    async def _take(self, intent: Intent, run: Run) -> None:
+        if run.status.finished:
             await self._store.finish(run)
             return
         if intent.kind is IntentKind.POLL:
@@ -139,7 +133,7 @@ class IntentController:
         result = TargetResult(
             subject, ok=False, error="failed to clone repository", code="Unsupported", causes=((subject, error),)
         )
-        await self._jobs.result(job_id, source_id(spec), result)
+        await self._jobs.result([job_id], source_id(spec), result)
         return None
 
 

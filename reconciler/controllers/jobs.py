@@ -68,27 +68,27 @@ class Jobs:
 
     async def start(self, job_ids: Sequence[str]) -> None:
         """Work on these runs begins."""
+        jobs = [job for job_id in job_ids if (job := self._jobs.get(job_id)) is not None and not job.started]
+        now = utcnow()
+        runs = [replace(job.run, status=RunStatus.RUNNING, started_at=now, updated_at=now) for job in jobs]
+        await self._store.put_runs(runs)
+        for job, run in zip(jobs, runs, strict=True):
+            job.run, job.started = run, True
+            self._hub.publish(run.job_id, "status", {"status": "running"})
+
+    async def result(self, job_ids: Sequence[str], target: str, result: TargetResult) -> None:
+        """A target of these runs has ended; the last one of a run ends it."""
+        runs = []
         for job_id in job_ids:
             job = self._jobs.get(job_id)
-            if job is not None and not job.started:
-                job.started = True
-                now = utcnow()
-                job.run = replace(job.run, status=RunStatus.RUNNING, started_at=now, updated_at=now)
-                await self._store.put_run(job.run)
-                self._hub.publish(job_id, "status", {"status": "running"})
-
-    async def result(self, job_id: str, target: str, result: TargetResult) -> None:
-        """A target of a run has ended; the last one ends the run."""
-        job = self._jobs.get(job_id)
-        if job is None:
-            return
-        job.results[target] = result
-        if not job.targets <= job.results.keys():
-            return
-        run = conclude(job)
-        await self._store.finish(run)
-        del self._jobs[job_id]
-        self._hub.publish(job_id, "status", {"status": run.status.value, "message": run.message})
+            if job is not None:
+                job.results[target] = result
+                if job.targets <= job.results.keys():
+                    runs.append(conclude(job))
+        await self._store.finish_all(runs)
+        for run in runs:
+            del self._jobs[run.job_id]
+            self._hub.publish(run.job_id, "status", {"status": run.status.value, "message": run.message})
 
 
 def conclude(job: Job) -> Run:

@@ -186,8 +186,7 @@ class SourceController:
             await self._jobs.start(pending.jobs)
             result = await self._sync(pending)
             self._failures[source.id] = 0 if result.ok else self._failures.get(source.id, 0) + 1
-            for job_id in pending.jobs:
-                await self._jobs.result(job_id, source.id, result)
+            await self._jobs.result(pending.jobs, source.id, result)
         except StateError as error:
             # Nothing accepted is lost: the same jobs are served as soon as the store is back.
             waiting = self._pending.setdefault(source.repository, {})

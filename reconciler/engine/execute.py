@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from reconciler.engine.observe import Observer
 
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
-AT_ONCE = 24
+AT_ONCE = 4
 """Actions that talk to one Engine at the same time; waits do not count."""
 
 

@@ -7,9 +7,11 @@ a large rollout does not rewrite the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
+from typing import TypeVar
 
 import anyio
 from sqlalchemy import (
@@ -29,6 +31,7 @@ from state import codec, tables
 from state.database import Database
 from state.errors import StoreUnavailable
 from state.model import (
+    Backlog,
     Intent,
     Run,
     RunAction,
@@ -37,6 +40,10 @@ from state.model import (
 )
 from state.sql.base import SqlBase
 
+_T = TypeVar("_T")
+
+_AT_ONCE = 500
+"""Ids in one statement."""
 _UNFINISHED = (RunStatus.ACCEPTED.value, RunStatus.RUNNING.value)
 _RUNS_MADE_BY_PEOPLE = (Trigger.WEBHOOK, Trigger.POLL, Trigger.SCHEDULED_JOB)
 
@@ -53,8 +60,22 @@ _OPEN_INTENTS = (
     .where(tables.intents.c.finished_at.is_(None))
     .order_by(tables.intents.c.created_at, tables.intents.c.id)
 )
+_OPEN_IDS = select(tables.intents.c.id).where(tables.intents.c.finished_at.is_(None))
 _RUN = select(tables.runs).where(tables.runs.c.job_id == bindparam("job_id"))
 _RUN_STATUS = select(tables.runs.c.status).where(tables.runs.c.job_id == bindparam("job_id"))
+_END_ACTIONS = (
+    update(tables.run_actions)
+    .where(
+        tables.run_actions.c.job_id == bindparam("run"),
+        or_(tables.run_actions.c.status == "pending", tables.run_actions.c.status == "running"),
+    )
+    .values(status="cancelled")
+)
+_END_INTENT = (
+    update(tables.intents)
+    .where(tables.intents.c.id == bindparam("run"), tables.intents.c.finished_at.is_(None))
+    .values(finished_at=bindparam("ended"))
+)
 _RUN_ACTIONS = (
     select(tables.run_actions)
     .where(tables.run_actions.c.job_id == bindparam("job_id"))
@@ -94,6 +115,20 @@ class Runs(SqlBase):
     async def open_intents(self) -> Sequence[Intent]:
         return [codec.intent_from_row(row) for row in await self._rows(_OPEN_INTENTS)]
 
+    async def backlog(self, known: Set[str]) -> Backlog:
+        def work(connection: Connection) -> Backlog:
+            ids = frozenset(connection.execute(_OPEN_IDS).scalars())
+            new: list[tuple[Intent, Run | None]] = []
+            # What was handed on already is not read again: many may wait behind one that takes long.
+            for chunk in batched(ids - known, _AT_ONCE):
+                intents = connection.execute(_OPEN_INTENTS.where(tables.intents.c.id.in_(chunk))).mappings().all()
+                runs = connection.execute(select(tables.runs).where(tables.runs.c.job_id.in_(chunk))).mappings()
+                by_id = {row["job_id"]: codec.run_from_row(row) for row in runs}
+                new += [(codec.intent_from_row(row), by_id.get(row["id"])) for row in intents]
+            return Backlog(ids, tuple(sorted(new, key=lambda found: (found[0].created_at, found[0].id))))
+
+        return await self._database.read(work)
+
     async def get_intent(self, intent_id: str) -> Intent | None:
         row = await self._row(_INTENT, {"id": intent_id})
         return None if row is None else codec.intent_from_row(row)
@@ -107,43 +142,44 @@ class Runs(SqlBase):
 
         await self._database.write(work)
 
-    async def finish(self, run: Run) -> None:
-        ended = run.finished_at or codec.now()
-        rows = [codec.action_to_row(run.job_id, position, action) for position, action in enumerate(run.actions)]
-        run_row = codec.run_to_row(run if run.finished_at else replace(run, finished_at=ended))
+    async def finish_all(self, runs: Sequence[Run]) -> None:
+        ended = [run if run.finished_at else replace(run, finished_at=codec.now()) for run in runs]
+        if not ended:
+            return
 
         def work(connection: Connection) -> None:
-            connection.execute(self._put_run, run_row)
-            if rows:
-                connection.execute(self._put_action, rows)
+            self._write_runs(connection, ended)
             # What a crash or a cancellation left under way is not under way any more.
+            connection.execute(_END_ACTIONS, [{"run": run.job_id} for run in ended])
             connection.execute(
-                update(tables.run_actions)
-                .where(
-                    tables.run_actions.c.job_id == run.job_id, tables.run_actions.c.status.in_(("pending", "running"))
-                )
-                .values(status="cancelled")
-            )
-            connection.execute(
-                update(tables.intents)
-                .where(tables.intents.c.id == run.job_id, tables.intents.c.finished_at.is_(None))
-                .values(finished_at=codec.to_micros(ended))
+                _END_INTENT,
+                [{"run": run.job_id, "ended": codec.to_micros(run.finished_at or codec.now())} for run in ended],
             )
 
         await self._database.write(work)
-        self.watch.notify(("intents",))
-        self._run_changed(run.job_id)
+        for run in ended:
+            self._run_changed(run.job_id)
 
-    async def put_run(self, run: Run) -> None:
-        rows = [codec.action_to_row(run.job_id, position, action) for position, action in enumerate(run.actions)]
+    async def put_runs(self, runs: Sequence[Run]) -> None:
+        if not runs:
+            return
 
         def work(connection: Connection) -> None:
-            connection.execute(self._put_run, codec.run_to_row(run))
-            if rows:
-                connection.execute(self._put_action, rows)
+            self._write_runs(connection, runs)
 
         await self._database.write(work)
-        self._run_changed(run.job_id)
+        for run in runs:
+            self._run_changed(run.job_id)
+
+    def _write_runs(self, connection: Connection, runs: Sequence[Run]) -> None:
+        connection.execute(self._put_run, [codec.run_to_row(run) for run in runs])
+        rows = [
+            codec.action_to_row(run.job_id, position, action)
+            for run in runs
+            for position, action in enumerate(run.actions)
+        ]
+        if rows:
+            connection.execute(self._put_action, rows)
 
     async def put_run_actions(self, job_id: str, actions: Sequence[RunAction]) -> None:
         if not actions:
@@ -243,3 +279,10 @@ class Runs(SqlBase):
         if removed:
             self.watch.notify(("runs",))
         return removed
+
+
+def batched(items: Iterable[_T], size: int) -> Iterator[tuple[_T, ...]]:
+    """Pieces of at most `size`."""
+    rest = iter(items)
+    while piece := tuple(islice(rest, size)):
+        yield piece
