@@ -93,8 +93,6 @@ class Checkout:
 
     path: Path
     commit: str
-    tree: str
-    """Id of the root tree: equal ids mean equal content (submodules aside)."""
     changed_files: frozenset[str] | None
     """Paths that differ from the commit that was complete here before; None: there was none."""
 
@@ -267,17 +265,21 @@ class GitSource:
         return await self._fetching(look)
 
     # --- fetching ---------------------------------------------------------------------
-    async def _provide(self, wanted: Wanted) -> None:
-        """Have a commit in the store."""
+    async def _provide(self, wanted: Wanted, *, missing: bool = False) -> None:
+        """Have a commit in the store. `missing`: it was just looked for in vain."""
+        if self._workspace.lock(self._store.path).locked():
+            missing = False  # whoever fetches now may bring it
 
         def provide(work: Work) -> None:
-            if self._store.has_commit(work, wanted.commit) and (
-                not wanted.pinned or self._store.reachable(work, wanted.commit)
+            if (
+                not missing
+                and self._store.has_commit(work, wanted.commit)
+                and (not wanted.pinned or self._store.reachable(work, wanted.commit))
             ):
                 return
             remote = self._workspace.remote(work, self.url, self._credential)
             with self._store.exclusive(work):
-                self._store.ensure(work, remote, self._credential, wanted)
+                self._store.ensure(work, remote, self._credential, wanted, missing=missing)
 
         await self._fetching(provide)
 
@@ -307,7 +309,7 @@ class GitSource:
         name = resolved.name if resolved is not None else ""
         pinned = is_commit_id(self.reference) and self.reference.lower() == commit
         depth = self._workspace.options.depth if depth is None else depth
-        await self._provide(Wanted(commit, reference=name, pinned=pinned, depth=depth))
+        await self._provide(Wanted(commit, reference=name, pinned=pinned, depth=depth), missing=True)
 
     # --- the files --------------------------------------------------------------------
     async def checkout(self, commit: str, *, depth: int | None = None) -> Checkout:
@@ -325,7 +327,8 @@ class GitSource:
             return await self._checkout(commit, depth)
 
     async def _checkout(self, commit: str, depth: int | None) -> Checkout:
-        await self._have(commit, depth)
+        if self._workspace.tree_of(self._store, commit) is None:
+            await self._have(commit, depth)
         tree = await self.tree(commit)
         path = await self.path()
         async with self._workspace.lock(path):
@@ -341,9 +344,9 @@ class GitSource:
         changed = worktree.switch(work, commit, tree.entries, tree.folders, adopted=adopted)
         try:
             self._store.keep(work, str(path), commit)
-            return Checkout(path, commit, self._store.tree_id(work, commit), changed)
         except GitCommandFailed as error:
             raise StoreCorrupt(str(error)) from None
+        return Checkout(path, commit, changed)
 
     def _tracked_by_another_tool(self, work: Work, path: Path) -> dict[str, FileState] | None:
         """What Doco-CD had checked out here: files it tracked are not mistaken for somebody's data."""

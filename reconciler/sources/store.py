@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,9 +131,6 @@ class ObjectStore:
                 raise ReferenceNotFound(f"the abbreviated commit id {prefix} is ambiguous: write more of it") from None
             return ""
 
-    def tree_id(self, work: Work, commit: str) -> str:
-        return self.ask(work, "rev-parse", "--verify", f"{commit}^{{tree}}").decode().strip()
-
     def entries(self, work: Work, commit: str, prefix: str = "") -> tuple[list[TreeEntry], list[TreeEntry]]:
         """Files and gitlinks of a commit, their paths below `prefix`."""
         files: list[TreeEntry] = []
@@ -205,10 +202,13 @@ class ObjectStore:
         finally:
             os.close(descriptor)
 
-    def ensure(self, work: Work, remote: Remote, credential: Credential, wanted: Wanted) -> None:
-        """Have the commit in the store, fetching and repairing as needed. Call it `exclusive`ly."""
+    def ensure(
+        self, work: Work, remote: Remote, credential: Credential, wanted: Wanted, *, missing: bool = False
+    ) -> None:
+        """Have the commit in the store, fetching and repairing as needed. Call it `exclusive`ly.
+        `missing`: it was just looked for in vain."""
         try:
-            self._ensure(work, remote, credential, wanted)
+            self._ensure(work, remote, wanted, missing=missing)
         except GitCommandFailed as error:
             if error.command == "init" or (error.command == "fetch" and not corrupt(error)):
                 raise classify(error, remote.url, credential) from None
@@ -220,7 +220,7 @@ class ObjectStore:
         fresh = ObjectStore(self._git, self.path.with_name(self.path.name + ".new"))
         shutil.rmtree(fresh.path, ignore_errors=True)
         try:
-            fresh._ensure(work, remote, credential, wanted)
+            fresh._ensure(work, remote, wanted)
         except GitCommandFailed as error:
             if corrupt(error):
                 raise StoreCorrupt(f"{remote.url}: fetched anew and damaged again: {error}") from None
@@ -232,9 +232,8 @@ class ObjectStore:
         fresh.path.rename(self.path)
         shutil.rmtree(old, ignore_errors=True)
 
-    def _ensure(self, work: Work, remote: Remote, credential: Credential, wanted: Wanted) -> None:
-        self._create(work, len(wanted.commit))
-        if not self.has_commit(work, wanted.commit):
+    def _ensure(self, work: Work, remote: Remote, wanted: Wanted, *, missing: bool = False) -> None:
+        if self._create(work, len(wanted.commit)) or missing or not self.has_commit(work, wanted.commit):
             self._fetch_commit(work, remote, wanted)
         if wanted.pinned and not self.reachable(work, wanted.commit):
             # Servers hand out commits of forks and of deleted branches too: those are not this repository's.
@@ -244,9 +243,10 @@ class ObjectStore:
                     f"invalid reference, should be a tag or a branch: {wanted.commit} is no commit of any branch or tag"
                 )
 
-    def _create(self, work: Work, id_length: int) -> None:
+    def _create(self, work: Work, id_length: int) -> bool:
+        """Make the store; whether it was not there."""
         if self.exists:
-            return
+            return False
         part = self.path.with_name(self.path.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(self.path, ignore_errors=True)
@@ -257,9 +257,10 @@ class ObjectStore:
             part.rename(self.path)
         except OSError as error:
             raise CheckoutFailed(f"cannot make the object store {self.path}: {error.strerror}") from None
+        return True
 
     def _fetch_commit(self, work: Work, remote: Remote, wanted: Wanted) -> None:
-        depth = wanted.depth if self.shallow or not self._filled(work) else 0
+        depth = wanted.depth if wanted.depth and (self.shallow or not self._filled(work)) else 0
         specs = (f"+{wanted.reference}:{tip_name(wanted.reference)}",) if wanted.reference else _WIDE
         self._fetch(work, remote, specs, depth=depth)
         for times in (2, 4):
@@ -335,7 +336,11 @@ class ObjectStore:
 
     def keep(self, work: Work, name: str, commit: str) -> None:
         """Keep a deployed commit alive whatever happens to its branch."""
-        self.ask(work, "update-ref", f"refs/moored/deployed/{_hashed(name)}", commit)
+        reference = f"refs/moored/deployed/{_hashed(name)}"
+        with suppress(OSError):
+            if (self.path / reference).read_text().strip() == commit:
+                return
+        self.ask(work, "update-ref", reference, commit)
 
     def _filled(self, work: Work) -> bool:
         return bool(self.ask(work, "for-each-ref", "--count=1", "refs/moored").strip())
