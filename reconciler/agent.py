@@ -41,6 +41,7 @@ from reconciler.engine.execute import Executor
 from reconciler.engine.observe import Observer
 from reconciler.host import DataMountError, host_paths
 from reconciler.log import configure_logging, get_logger
+from reconciler.priority import come_first
 from reconciler.settings import GitSettings, Secret, Settings, SettingsError, load_settings
 from reconciler.sources.credentials import DomainCredentials, GitCredentials
 from reconciler.sources.git import GitOptions, GitWorkspace
@@ -87,6 +88,7 @@ def run_command(arguments: Sequence[str]) -> int:
     configure_logging(settings.log_level, settings.log_format)
     failures: list[str] = []
     memory.starting()
+    come_first()
     try:
         anyio.run(run_agent, settings)
     except* (StartError, StateError, OSError) as group:

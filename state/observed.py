@@ -141,6 +141,8 @@ class EngineFacts:
     """The Engine's own maximum, for example `1.41`."""
     os: str = "linux"
     architecture: str = "amd64"
+    cpus: int = 0
+    """Processors; 0: unknown."""
     cgroup_version: str = "1"
     swarm_manager: bool = False
     security_options: tuple[str, ...] = ()

@@ -28,7 +28,7 @@ _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA journal_size_limit=16777216",
-    "PRAGMA cache_size=-4000",
+    "PRAGMA cache_size=-1000",
 )
 
 

@@ -14,7 +14,7 @@ fails alone and keeps running as it was.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,7 @@ from anyio.abc import TaskGroup
 
 from reconciler.controllers.conditions import same, with_condition
 from reconciler.controllers.jobs import Jobs, TargetResult
+from reconciler.controllers.lastrendering import Heads, LastRendering, remember
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import finished, new_run, utcnow
 from reconciler.controllers.rendering import Renderer, Rendering, SourceAccess, SyncedTree, SyncOptions, SyncRequest
@@ -83,7 +84,8 @@ class SourceController:
         self._metrics = metrics
         self._queue: WorkQueue[str] = WorkQueue(base_delay=5.0)
         self._pending: dict[str, dict[str, SyncRequest]] = {}
-        self._synced: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._synced: dict[str, Heads] = {}
+        self._rendered: dict[str, LastRendering] = {}
         self._failures: dict[str, int] = {}
         self._checked: dict[str, datetime] = {}
         self._rhythms: dict[str, Rhythm] = {}
@@ -241,11 +243,11 @@ class SourceController:
                 leader = own.job_id
                 log = log.bind(job_id=leader)
             try:
-                result = await self._apply(pending, leader, heads[0][1], log)
+                result = await self._apply(pending, leader, heads, log)
             except RevisionGone:
                 # A force push came in between: what it put in place is what is wanted.
                 heads = await self._heads(source)
-                result = await self._apply(pending, leader, heads[0][1], log)
+                result = await self._apply(pending, leader, heads, log)
         except SourceError as error:
             result = TargetResult(
                 source.repository,
@@ -282,7 +284,7 @@ class SourceController:
             await self._end_own(own, result)
         return replace(result, leader=leader)
 
-    async def _heads(self, source: Source) -> tuple[tuple[str, str], ...]:
+    async def _heads(self, source: Source) -> Heads:
         """Where the source's reference points, and each other reference its stacks follow."""
         spec = source.spec
         heads = [("", await self._access.resolve(spec))]
@@ -291,27 +293,27 @@ class SourceController:
             heads.append((name, await self._access.resolve(replace(spec, url=url, reference=reference))))
         return tuple(heads)
 
-    async def _apply(self, pending: SyncRequest, leader: str, commit: str, log: Any) -> TargetResult:
+    async def _apply(self, pending: SyncRequest, leader: str, heads: Heads, log: Any) -> TargetResult:
         """Make a revision the desired state, and see its stacks follow."""
-        source = pending.source
+        source, commit = pending.source, heads[0][1]
         spec = source.spec
         tree: SyncedTree = await self._access.checkout(spec, commit)
         if self._synced.get(source.id, (("", ""),))[0] != ("", commit):
             log.info("polling repository", revision=commit)
-        requested: RequestedDeployments = await anyio.to_thread.run_sync(self._access.configs, spec, tree)
         before = {stack.key: stack for stack in await self._store.list_stacks(desired=False)}
-        work = Rendering(trees={"": tree}, heads=[("", commit)], warnings=list(requested.warnings))
-        for config in requested.configs:
-            if pending.accepts(config):
-                await self._renderer.document(pending, config, requested.file, before, work, log)
-            else:
-                work.filtered = True
-
-        stacks = await self._store.apply_stacks(
-            source.id,
-            commit,
-            [await self._renderer.stack(source, tree_, one, pending, before) for tree_, one in work.rendered],
-        )
+        known = await self._rendered_before(pending, heads, before)
+        if known is not None:
+            work = Rendering(trees={"": tree}, heads=list(heads), warnings=list(self._rendered[source.id].warnings))
+            stacks: Sequence[Stack] = known
+            going: list[StackKey] = []
+        else:
+            work = await self._render(pending, tree, before, log)
+            stacks = await self._store.apply_stacks(
+                source.id,
+                commit,
+                [await self._renderer.stack(source, tree_, one, pending, before) for tree_, one in work.rendered],
+            )
+            going = await self._going(source, work, before)
         # Asked for by a person, or back before its removal had come to an end.
         stacks = [
             await self._end_removal(stack)
@@ -319,8 +321,10 @@ class SourceController:
             else stack
             for stack in stacks
         ]
-        going = await self._going(source, work, before)
-        await self._conclude_rendering(source, work, commit, log)
+        if known is not None:
+            await self._checked_again(source)
+        else:
+            await self._conclude_rendering(source, work, stacks, log)
         due = [
             stack.key
             for stack in stacks
@@ -346,8 +350,40 @@ class SourceController:
             synced=True,
         )
 
-    async def _conclude_rendering(self, source: Source, work: Rendering, commit: str, log: Any) -> None:
+    async def _render(
+        self, pending: SyncRequest, tree: SyncedTree, before: Mapping[StackKey, Stack], log: Any
+    ) -> Rendering:
+        requested: RequestedDeployments = await anyio.to_thread.run_sync(
+            self._access.configs, pending.source.spec, tree
+        )
+        work = Rendering(trees={"": tree}, heads=[("", tree.commit)], warnings=list(requested.warnings))
+        for config in requested.configs:
+            if pending.accepts(config):
+                await self._renderer.document(pending, config, requested.file, before, work, log)
+            else:
+                work.filtered = True
+        return work
+
+    async def _rendered_before(
+        self, pending: SyncRequest, heads: Heads, before: Mapping[StackKey, Stack]
+    ) -> list[Stack] | None:
+        """The stacks of a revision that was rendered already; None: render it."""
+        source = pending.source
+        last = self._rendered.get(source.id)
+        if last is None or last.heads != heads or not pending.unfiltered:
+            return None
+        known = last.known(source.id, before)
+        if known is None or not await anyio.to_thread.run_sync(last.files_unchanged):
+            return None
+        return known
+
+    async def _conclude_rendering(self, source: Source, work: Rendering, stacks: Iterable[Stack], log: Any) -> None:
         """Say how the revision could be read; the same revision is not read again for its faults."""
+        last = remember(work, {stack.key: stack.desired_hash for stack in stacks})
+        if last is None:
+            self._rendered.pop(source.id, None)
+        else:
+            self._rendered[source.id] = last
         if work.filtered:
             # The next poll has the rest to look at.
             self._synced.pop(source.id, None)
@@ -357,7 +393,8 @@ class SourceController:
             message = "; ".join(f"{outcome.stack}: {outcome.message}" for outcome in work.failed)
             await self._source_condition(source, False, "RenderFailed", message, log)
         else:
-            await self._source_condition(source, True, "Synced", f"{source.spec.reference} at {commit}", log)
+            at = f"{source.spec.reference} at {work.heads[0][1]}"
+            await self._source_condition(source, True, "Synced", at, log)
         for warning in work.warnings:
             log.warning("deploy configuration", warning=warning)
 

@@ -6,7 +6,8 @@ worker then does always the same: read what is desired (store) and what is seen 
 plan, and when the plan is not empty look at the Engine afresh, carry the plan out and
 look again, until nothing is left to do. Then the stack's health decides its conditions.
 
-The first look costs no Engine call. A stack that is as it should be ends there.
+The first look costs no Engine call, whoever asks: the observer hears of everything that happens.
+A stack that is as it should be, and ready, ends there.
 
 `deploy` is for those who want to know how it ends: it enqueues the key and waits for the
 first reconcile that began afterwards to succeed or fail.
@@ -45,6 +46,7 @@ from reconciler.deployments.desired import desired_of, force_requested
 from reconciler.engine.errors import EngineError, EngineUnreachable, first_error
 from reconciler.engine.execute import ExecutionResult, Silent
 from reconciler.engine.snapshot import cached_project, observe_project
+from reconciler.engine.waiting import settled
 from reconciler.log import get_logger
 from reconciler.planner import (
     DesiredStack,
@@ -361,12 +363,11 @@ class StackController:
         desired = desired_of(stack, fresh=explicit or stack.observed_generation < stack.generation)
         going = stack.deleting or stack.overrides.removed is not None
 
-        if not force_requested(stack) and not explicit:
-            seen = cached_project(context.observed, desired)
-            if seen is not None:
-                glance = self._next_plan(stack, desired, seen, going)
-                if glance.empty:
-                    return await self._conclude(stack, desired, seen, going, blocked=glance)
+        seen = None if force_requested(stack) else cached_project(context.observed, desired)
+        if seen is not None and (not requests or settled(context.observed, desired, seen)):
+            glance = self._next_plan(stack, desired, seen, going)
+            if glance.empty:
+                return await self._conclude(stack, desired, seen, going, blocked=glance)
 
         try:
             return await self._converge(stack, desired, context, requests, going)
@@ -663,6 +664,8 @@ class StackController:
             fields.pop("observed_generation")
         if fields.get("ready_revision") in (None, stack.ready_revision):
             fields.pop("ready_revision", None)
+        if not fields and same(stack.conditions, conditions):
+            return
         current = await self._store.get_stack(stack.key)
         if current is not None and not same(current.conditions, conditions):
             fields["conditions"] = conditions

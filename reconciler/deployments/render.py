@@ -64,6 +64,9 @@ class Rendered:
     desired: JsonObject
     desired_hash: str
     warnings: tuple[str, ...]
+    untracked: tuple[tuple[str, str], ...] = ()
+    """Files that were read though Git does not track them, with the SHA-256 of their content; empty:
+    there was none."""
 
 
 def working_directory(root: Path, config: DeployConfig) -> Path:
@@ -168,6 +171,9 @@ def render(config: DeployConfig, context: RenderContext) -> Rendered:
         desired=body,
         desired_hash=digest,
         warnings=tuple(warnings),
+        untracked=tuple(
+            (item.path, item.digest) for item in project.inputs if files.relative(item.path) not in context.objects
+        ),
     )
 
 

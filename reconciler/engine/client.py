@@ -214,6 +214,7 @@ class Engine:
             api_version=self.docker.api_version.removeprefix("v"),
             os=str(version.get("Os", "linux")),
             architecture=str(version.get("Arch", "")),
+            cpus=int(info.get("NCPU") or 0),
             cgroup_version=str(info.get("CgroupVersion") or "1"),
             swarm_manager=bool(swarm.get("ControlAvailable")),
             security_options=tuple(info.get("SecurityOptions") or ()),

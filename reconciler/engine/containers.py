@@ -82,9 +82,7 @@ async def put_back(work: Work, parked: Parked) -> None:
             await _remove(work, parked.successor, volumes=False)
             await _rename(work, parked.id, parked.name)
             if parked.was_running:
-                await work.engine.call(
-                    "container.start", "POST", f"containers/{parked.id}/start", deadline=START_DEADLINE
-                )
+                await _start(work, parked.id)
         except EngineError as error:
             work.warnings.append(f"container {parked.name}: the previous one could not be put back: {error}")
         else:
@@ -257,7 +255,8 @@ async def _create(work: Work, spec: ContainerSpec, log: Log) -> str:
 
 
 async def _start(work: Work, container_id: str) -> None:
-    await work.engine.call("container.start", "POST", f"containers/{container_id}/start", deadline=START_DEADLINE)
+    async with work.starts:
+        await work.engine.call("container.start", "POST", f"containers/{container_id}/start", deadline=START_DEADLINE)
 
 
 async def _stop(work: Work, action: Action, container_id: str, log: Log) -> None:

@@ -38,8 +38,16 @@ if TYPE_CHECKING:
     from reconciler.engine.observe import Observer
 
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
-AT_ONCE = 4
+AT_ONCE = 24
 """Actions that talk to one Engine at the same time; waits do not count."""
+LEAST_STARTS = 4
+
+
+def starts_at_once(cpus: int) -> int:
+    """How many containers an Engine of so many processors (0: unknown) is asked to start at the same
+    time. Starting is mostly its computing: more of them end no earlier, and keep the processors
+    from whoever else needs them, ourselves included."""
+    return min(max(2 * cpus, LEAST_STARTS), AT_ONCE)
 
 
 class Progress(Protocol):
@@ -136,20 +144,24 @@ class Executor:
         self.observer = observer
         self._environ = os.environ if environ is None else environ
         self._range_lock = anyio.Lock()
+        self._starts = anyio.CapacityLimiter(LEAST_STARTS)
         self._slots = anyio.CapacityLimiter(AT_ONCE)
         self._restarts_before: dict[StackKey, dict[str, int]] = {}
 
     async def execute(self, plan: Plan, desired: DesiredStack | None, progress: Progress) -> ExecutionResult:
         """Carry `plan` out. Raises `EngineUnreachable` when the Engine went away meanwhile."""
+        facts = self.observed.engine or self.engine.known or await self.engine.facts()
+        self._starts.total_tokens = starts_at_once(facts.cpus)
         work = Work(
             engine=self.engine,
             observed=self.observed,
-            facts=self.observed.engine or self.engine.known or await self.engine.facts(),
+            facts=facts,
             plan=plan,
             desired=desired,
             environ=self._environ,
             observer=self.observer,
             range_lock=self._range_lock,
+            starts=self._starts,
         )
         self._restarts_before[plan.key] = {
             container.id: container.restart_count for container in self.observed.project(plan.key.name)

@@ -25,7 +25,7 @@ from reconciler.engine.snapshot import current_project, known_container, refresh
 from reconciler.engine.work import Log, Work
 from reconciler.planner.model import Action, DesiredStack
 from reconciler.planner.readiness import STEADY, Readiness, ReadyState, project_containers, readiness
-from state.observed import ObservedContainer, ObservedContext
+from state.observed import ObservedContainer, ObservedContext, ObservedProject
 
 RESTARTS_TO_FORGIVE = 2
 PROOF = timedelta(seconds=0.5)
@@ -167,6 +167,16 @@ async def wait_ready(
     if found.state is ReadyState.FAILED:
         return replace(found, message=found.message + await _last_lines(engine, observed, desired, found))
     return found
+
+
+def settled(observed: ObservedContext, desired: DesiredStack, seen: ObservedProject) -> bool:
+    """Whether `wait_ready` would have nothing to wait for, by what is known without asking: no event
+    spoke of a container that was not looked at since, and the stack has been ready for a while."""
+    return (
+        not any(container.id in observed.outdated for container in seen.containers)
+        and readiness(desired, seen, now=datetime.now(UTC)).state is ReadyState.READY
+        and not _young(seen.containers, set())
+    )
 
 
 def _young(

@@ -48,6 +48,8 @@ class Work:
     observer: Observer | None
     range_lock: anyio.Lock
     """Held while a container starts that draws its port from a published range."""
+    starts: anyio.CapacityLimiter
+    """Held while the Engine starts a container."""
     created: dict[str, str] = field(default_factory=dict)
     """Final name -> id of each container this execution made."""
     parked: dict[str, Parked] = field(default_factory=dict)

@@ -238,7 +238,7 @@ class Git:
             as_process=True,
             env=own,
             shell=False,
-            start_new_session=True,
+            process_group=0,
         )
         # GitPython's wrapper terminates the process when it is collected; its life is ours to end.
         process, started.proc = started.proc, None

@@ -293,7 +293,7 @@ def main() -> None:
     print("| what | Moored | peer | ratio | target |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="moored-bench-") as temporary:
         folder = Path(temporary)
-        agent = AgentProcess(folder / "agent", {"LOG_LEVEL": "info"})
+        agent = AgentProcess(folder / "agent", {"LOG_LEVEL": "info"}, own_session=True)
         agent.start()
         bench = Bench(folder, agent, engine, Compose(), options.rounds)
         wanted: Callable[[str], bool] = lambda name: options.only in ("", name)  # noqa: E731 - read once, below

@@ -210,7 +210,7 @@ def main() -> None:
     print("| what | rate | p50 | p99 | Engine | ratio | target |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="moored-bench-") as temporary:
         folder = Path(temporary)
-        agent = AgentProcess(folder / "agent", {"LOG_LEVEL": "warn"})
+        agent = AgentProcess(folder / "agent", {"LOG_LEVEL": "warn"}, own_session=True)
         agent.start()
         try:
             if options.only in ("", "list"):

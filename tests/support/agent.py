@@ -55,6 +55,8 @@ class AgentProcess:
     port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    own_session: bool = False
+    """Start it as a service manager does, not as a child of this terminal."""
 
     @property
     def log_path(self) -> Path:
@@ -90,6 +92,7 @@ class AgentProcess:
                 stdout=log,
                 stderr=log,
                 cwd=Path(__file__).resolve().parents[2],
+                start_new_session=self.own_session,
             )
         if wait:
             self.wait_healthy()

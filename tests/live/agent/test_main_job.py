@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.live.agent.conftest import World
 from tests.support.repository import compose, deploy_config, service
 
@@ -175,3 +177,51 @@ def test_polls_of_the_configuration_follow_a_push(world: World) -> None:
     before = world.ids()
     world.repository.commit({"compose.yaml": compose(service("web", hostname="second"))})
     world.agent.until(lambda: world.ids() not in (before, {}), 20, "the push arrives")
+
+
+def test_an_explicit_poll_of_what_is_known_asks_the_engine_nothing(world: World) -> None:
+    world.deploy(service("web"), service("worker"))
+    world.assert_rests()
+    calls = world.agent.metric("moored_engine_call_seconds_count")
+    pings = world.agent.metric("moored_engine_call_seconds_count", operation="ping")
+    stack = world.agent.stack(world.project)
+    answer = world.agent.poll(world.repository.url)
+    assert answer.status == 200, answer
+    asked = world.agent.metric("moored_engine_call_seconds_count") - calls
+    assert asked == world.agent.metric("moored_engine_call_seconds_count", operation="ping") - pings
+    assert world.agent.stack(world.project) == stack, "not a byte of the stack was written"
+
+
+def test_an_explicit_poll_of_what_is_known_still_repairs(world: World) -> None:
+    world.deploy(service("web", restart="'no'"))
+    world.agent.poll(world.repository.url)
+    # As the agent cannot have undone it yet when it is asked, it must not believe what it knew.
+    (container,) = world.ids().values()
+    world.engine.call("POST", f"/containers/{container}/kill", {"signal": "KILL"})
+    answer = world.agent.poll(world.repository.url)
+    assert answer.status == 200, answer
+    world.agent.until(lambda: world.running() == {"web-1"}, 20, "the container runs again")
+
+
+def test_a_file_that_git_does_not_track_counts_at_an_explicit_poll(world: World) -> None:
+    web = service("web", env_file="[{path: local.env, required: false}]")
+    assert world.deploy(web).status == 200
+    (container,) = world.containers().values()
+    local = Path(container["Config"]["Labels"]["com.docker.compose.project.working_dir"]) / "local.env"
+    for word in ("one", "two"):
+        local.write_text(f"GREETING={word}\n")
+        answer = world.agent.poll(world.repository.url)
+        assert answer.status == 200, answer
+        (container,) = world.containers().values()
+        assert f"GREETING={word}" in container["Config"]["Env"]
+        world.assert_rests()
+
+
+def test_a_stack_to_be_recreated_at_each_request_is_recreated_at_each(world: World) -> None:
+    world.deploy(service("web"), config={"force_recreate": "true"})
+    seen = {world.ids()["web-1"]}
+    for _ in range(2):
+        answer = world.agent.poll(world.repository.url)
+        assert answer.status == 200, answer
+        seen.add(world.ids()["web-1"])
+    assert len(seen) == 3

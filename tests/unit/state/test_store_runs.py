@@ -315,3 +315,45 @@ async def test_watchers_of_runs_and_intents_are_woken(store: Store) -> None:
         with anyio.fail_after(1):
             await runs.wait()
             await intents.wait()
+
+
+async def test_the_backlog_gives_each_intent_once_with_its_run(store: Store) -> None:
+    asked = [intent(created_at=later(second)) for second in (2, 1, 3)]
+    for one in asked:
+        await store.accept(one, run(one.id))
+    first = await store.backlog(frozenset())
+    assert [found.id for found, _ in first.new] == [asked[1].id, asked[0].id, asked[2].id], "oldest first"
+    assert all(found is not None and found.job_id == one.id for one, found in first.new)
+    assert first.open == {one.id for one in asked}
+    again = await store.backlog(first.open)
+    assert (again.open, again.new) == (first.open, ())
+    await store.finish(run(asked[0].id, status=RunStatus.SUCCEEDED))
+    assert (await store.backlog(first.open)).open == {asked[1].id, asked[2].id}
+
+
+async def test_a_backlog_of_more_than_a_statement_holds(store: Store) -> None:
+    for number in range(520):
+        one = intent(created_at=later(number))
+        await store.accept(one, run(one.id))
+    found = await store.backlog(frozenset())
+    assert len(found.new) == 520
+    moments = [one.created_at for one, _ in found.new]
+    assert moments == sorted(moments)
+
+
+async def test_runs_are_started_and_ended_together(store: Store) -> None:
+    asked = [intent() for _ in range(3)]
+    for one in asked:
+        await store.accept(one, run(one.id))
+    await store.put_run_actions(asked[0].id, [RunAction("a/1/x", "pull-image", "x", status="running")])
+    await store.put_runs([run(one.id, status=RunStatus.RUNNING) for one in asked])
+    await store.finish_all([run(one.id, status=RunStatus.SUCCEEDED, finished_at=later(9)) for one in asked[:2]])
+    await store.finish_all([])
+    assert [one.id for one in await store.open_intents()] == [asked[2].id]
+    ended = await store.get_run(asked[0].id)
+    assert ended is not None
+    assert (ended.status, ended.finished_at) == (RunStatus.SUCCEEDED, later(9))
+    assert [action.status for action in ended.actions] == ["cancelled"]
+    left = await store.get_run(asked[2].id)
+    assert left is not None
+    assert left.status is RunStatus.RUNNING
