@@ -363,7 +363,9 @@ class StackController:
         desired = desired_of(stack, fresh=explicit or stack.observed_generation < stack.generation)
         going = stack.deleting or stack.overrides.removed is not None
 
-        seen = None if force_requested(stack) else cached_project(context.observed, desired)
+        # Something else is wanted than last time: the answer would hardly be "nothing".
+        moved = bool(requests) and stack.observed_generation < stack.generation
+        seen = None if moved or force_requested(stack) else cached_project(context.observed, desired)
         if seen is not None and (not requests or settled(context.observed, desired, seen)):
             glance = self._next_plan(stack, desired, seen, going)
             if glance.empty:

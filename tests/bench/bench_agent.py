@@ -5,9 +5,12 @@
 Prints a Markdown table of ratios (median of several rounds); absolute times of one machine
 say little. Rows:
 
-- first deployment of N services: a poll call that waits, against `docker compose up -d`;
+- first deployment of N services, in two ways that compare like with like: from a poll call until
+  all containers are started, against `docker compose up -d`, which returns then; and until the
+  call that waits is answered (the services are ready), against `docker compose up -d --wait`;
 - nothing to do: the same call on an unchanged repository, against `docker compose up -d` again;
-- one service of 50 changed, and twenty in a chain of health checks;
+- one service of 50 changed (also against the bare Engine's own create, stop, rename, start and
+  remove), thirty that are independent, and twenty in a chain of health checks;
 - heal: from `docker rm -f` to running again, against the Engine's own create and start;
 - own time: what a deployment of 50 takes beside the Engine's calls (CPU seconds of the agent);
 - an unchanged poll: CPU of the agent and wall time, Engine calls made;
@@ -25,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from tests.support.agent import AgentProcess
@@ -116,41 +120,90 @@ class Bench:
         finally:
             self.engine.remove_project(name)
 
-    def deploy(self, repository: LocalRepository, name: str, text: str) -> float:
+    def deploy(self, repository: LocalRepository, name: str, text: str) -> tuple[float, float]:
+        """Seconds until all containers of the text were started, and until the call was answered.
+
+        When a container was started, the Engine tells itself."""
         repository.commit({".doco-cd.yml": deploy_config(name), "compose.yaml": text})
+        began = time.time()
+        answer = self.agent.poll(repository.url)
+        answered = time.time() - began
+        assert answer.status == 200, answer
+        return self._started(name, began), answered
 
-        def poll() -> None:
-            answer = self.agent.poll(repository.url)
-            assert answer.status == 200, answer
+    def _started(self, project: str, began: float) -> float:
+        """Seconds from `began` until the last container of a project was started."""
+        latest = began
+        for item in self.engine.containers(f"com.docker.compose.project={project}"):
+            text = self.engine.inspect(item["Id"])["State"]["StartedAt"]
+            latest = max(latest, datetime.fromisoformat(f"{text[:26].rstrip('Z')}+00:00").timestamp())
+        return latest - began
 
-        return seconds(poll)
-
-    def up(self, folder: Path, name: str) -> float:
-        return seconds(lambda: self.peer.run("-p", name, "up", "-d", cwd=folder))
+    def up(self, folder: Path, name: str, *options: str) -> float:
+        return seconds(lambda: self.peer.run("-p", name, "up", "-d", *options, cwd=folder))
 
     def against_compose(self, what: str, first: str, second: str, target: str) -> list[Row]:
         """`first` deployed, then `second` (equal: nothing to do), by us and by Compose."""
-        ours: list[tuple[float, float]] = []
-        theirs: list[tuple[float, float]] = []
+        ours: list[tuple[tuple[float, float], ...]] = []
+        theirs: list[tuple[tuple[float, float], ...]] = []
         for _ in range(self.rounds):
             with self.repository() as (repository, name):
-                one = self.deploy(repository, name, first)
-                ours.append((one, self.deploy(repository, name, second)))
-            with self.peer_project(first) as (folder, name):
-                one = self.up(folder, name)
-                (folder / "compose.yaml").write_text(second)
-                theirs.append((one, self.up(folder, name)))
+                ours.append(tuple(self.deploy(repository, name, text) for text in (first, second)))
+            times = []
+            for options in ((), ("--wait",)):
+                with self.peer_project(first) as (folder, name):
+                    one = self.up(folder, name, *options)
+                    (folder / "compose.yaml").write_text(second)
+                    times.append((one, self.up(folder, name, *options)))
+            theirs.append(tuple(zip(*times, strict=True)))
         rows = []
         for index, label in enumerate(("first deployment", "again" if first == second else "one changed")):
-            rows.append(
-                Row(
-                    f"{what}: {label}",
-                    statistics.median(pair[index] for pair in ours),
-                    statistics.median(pair[index] for pair in theirs),
-                    target=target,
+            for way, until in enumerate(("until started", "until ready")):
+                if label == "again":
+                    if way == 0:
+                        continue
+                    until = "answered"
+                rows.append(
+                    Row(
+                        f"{what}: {label}, {until}",
+                        statistics.median(times[index][way] for times in ours),
+                        statistics.median(times[index][0 if label == "again" else way] for times in theirs),
+                        target="" if label == "again" else target,
+                    )
                 )
-            )
         return rows
+
+    def bare_change(self) -> float:
+        """Seconds the Engine itself takes to replace one of two running containers, median."""
+        network = unique_name("bare")
+        body = {
+            "Image": "moored/busybox:1",
+            "Cmd": ["sleep", "3600"],
+            "HostConfig": {"Init": True, "NetworkMode": network},
+        }
+        call, found = self.engine.call, []
+        call("POST", "/networks/create", {"CheckDuplicate": True}, {"Name": network})
+        try:
+            old = call("POST", "/containers/create", {"name": f"{network}-1"}, body)["Id"]
+            call("POST", f"/containers/{old}/start")
+            for number in range(max(5, self.rounds)):
+
+                def change(old: str = old, number: int = number) -> str:
+                    new: str = call("POST", "/containers/create", {"name": f"{network}-new"}, body)["Id"]
+                    call("POST", f"/containers/{old}/stop")
+                    call("POST", f"/containers/{old}/rename", {"name": f"{network}-old"})
+                    call("POST", f"/containers/{new}/rename", {"name": f"{network}-1"})
+                    call("POST", f"/containers/{new}/start")
+                    call("DELETE", f"/containers/{old}", {"force": 1})
+                    return new
+
+                began = time.perf_counter()
+                old = change()
+                found.append(time.perf_counter() - began)
+            call("DELETE", f"/containers/{old}", {"force": 1})
+        finally:
+            call("DELETE", f"/networks/{network}")
+        return statistics.median(found)
 
     def heal(self) -> Row:
         ours, bare = [], []
@@ -182,7 +235,7 @@ class Bench:
     def own_time(self) -> Row:
         with self.repository() as (repository, name):
             before = cpu(self.agent)
-            wall = self.deploy(repository, name, services(50))
+            _, wall = self.deploy(repository, name, services(50))
             return Row("CPU of the agent in a deployment of 50, against its wall time", cpu(self.agent) - before, wall)
 
     def unchanged(self) -> list[Row]:
@@ -305,11 +358,16 @@ def main() -> None:
                     text = services(size)
                     show(bench.against_compose(f"{size} services", text, text, "≤ 1.0×"))
             if wanted("changed"):
-                show(bench.against_compose("50 services", services(50), services(50, hostname="other"), "≤ 0.7×")[1:])
+                changed = bench.against_compose("50 services", services(50), services(50, hostname="other"), "≤ 0.7×")[
+                    2:
+                ]
+                show(changed)
+                bare = bench.bare_change()
+                show([Row("the same, until started, against the bare Engine's own calls", changed[0].ours, bare)])
             if wanted("independent"):
-                show(bench.against_compose("30 independent services", services(30), services(30), "≤ 1.0×")[:1])
+                show(bench.against_compose("30 independent services", services(30), services(30), "≤ 1.0×")[:2])
             if wanted("chain"):
-                show(bench.against_compose("20 in a chain of service_healthy", chain(20), chain(20), "≤ 0.8×")[:1])
+                show(bench.against_compose("20 in a chain of service_healthy", chain(20), chain(20), "≤ 0.8×")[:2])
             if wanted("heal"):
                 show([bench.heal()])
             if wanted("own"):
