@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 AT_ONCE = 24
 """Actions that talk to one Engine at the same time; waits do not count."""
-LEAST_STARTS = 4
+LEAST_STARTS = 6
 
 
 def starts_at_once(cpus: int) -> int:
     """How many containers an Engine of so many processors (0: unknown) is asked to start at the same
     time. Starting is mostly its computing: more of them end no earlier, and keep the processors
     from whoever else needs them, ourselves included."""
-    return min(max(2 * cpus, LEAST_STARTS), AT_ONCE)
+    return min(max(3 * cpus, LEAST_STARTS), AT_ONCE)
 
 
 class Progress(Protocol):

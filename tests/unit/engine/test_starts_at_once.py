@@ -7,6 +7,6 @@ import pytest
 from reconciler.engine.execute import starts_at_once
 
 
-@pytest.mark.parametrize(("cpus", "expected"), [(0, 4), (1, 4), (2, 4), (4, 8), (12, 24), (96, 24)])
+@pytest.mark.parametrize(("cpus", "expected"), [(0, 6), (1, 6), (2, 6), (4, 12), (8, 24), (96, 24)])
 def test_it_grows_with_the_processors_within_bounds(cpus: int, expected: int) -> None:
     assert starts_at_once(cpus) == expected
