@@ -60,6 +60,7 @@ status=0
 docker run --name "$name" --init "${capabilities[@]}" \
     --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined \
     --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:rw --device-cgroup-rule 'a *:* rwm' \
+    --sysctl net.ipv6.conf.all.disable_ipv6=0 --sysctl net.ipv6.conf.default.disable_ipv6=0 \
     -v /var/lib/docker "${mounts[@]}" "${settings[@]}" -w /home/moored \
     "$image" bash -c "$command" </dev/null || status=$?
 echo "==> $suite: exit status $status after $(($(date +%s) - started)) s"

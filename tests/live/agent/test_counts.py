@@ -14,7 +14,7 @@ def test_deployments_drift_and_readiness_are_counted(world: World) -> None:
     assert agent.metric("moored_stack_ready", stack=stack) == 1
     assert agent.metric("moored_drift_total", stack=stack) == 0
     assert agent.metric("moored_event_lag_seconds_count") > 0
-    assert agent.metric("moored_store_seconds_count", operation="put_run") > 0
+    assert agent.metric("moored_store_seconds_count", operation="put_runs") > 0
 
     world.engine.call("DELETE", f"/containers/{world.project}-web-1", {"force": True})
     agent.until(lambda: agent.metric("moored_drift_total", stack=stack, outcome="corrected") == 1, 20, "drift counted")

@@ -179,17 +179,28 @@ class Walker:
 
 
 def _normal(bench: Bench, name: str) -> dict[str, Any]:
-    """What matters of a project's containers, whatever its name and their ids."""
+    """What matters of a project's containers, whatever its name, their ids and their numbers: a gap
+    that somebody tore is not filled, the next container gets the next number, as with Compose."""
     found = {}
-    for container in bench.observed.project(name):
+    ranks: dict[str, int] = {}
+    for container in sorted(bench.observed.project(name), key=lambda container: (container.service, container.number)):
+        assert container.name == f"{name}-{container.service}-{container.number}"
+        rank = ranks[container.service] = ranks.get(container.service, 0) + 1
         inspect = container.inspect
         config = {k: v for k, v in inspect["Config"].items() if k != "Labels"}
         if inspect["Id"].startswith(config["Hostname"]):
             config["Hostname"] = ""
         config["Labels"] = {k: v for k, v in inspect["Config"]["Labels"].items() if _matters(k)}
         host = dict(inspect["HostConfig"])
-        # An anonymous volume of its own was handed on by name.
-        host["Mounts"] = [{**m, "Source": _unless_anonymous(m.get("Source"))} for m in host.get("Mounts") or []]
+        # An anonymous volume of its own was handed on by name; a fresh one has none yet.
+        host["Mounts"] = [
+            {
+                k: v
+                for k, v in {**m, "Source": _unless_anonymous(m.get("Source")) or ""}.items()
+                if k != "VolumeOptions" or v
+            }
+            for m in host.get("Mounts") or []
+        ]
         if (host["RestartPolicy"] or {}).get("Name") in ("", "no"):
             # `docker update` writes `no` where creation left nothing.
             host["RestartPolicy"] = {"Name": "no", "MaximumRetryCount": 0}
@@ -209,7 +220,7 @@ def _normal(bench: Bench, name: str) -> dict[str, Any]:
             for m in inspect["Mounts"]
         )
         parts = {"config": config, "host": host, "endpoints": endpoints, "mounts": mounts, "state": container.state}
-        found[container.name] = {"image": inspect["Image"], **parts}
+        found[f"{container.service} {rank}"] = {"image": inspect["Image"], **parts}
     text = json.dumps(found, sort_keys=True).replace(name, "PROJECT")
     normal: dict[str, Any] = json.loads(text)
     for container in normal.values():
@@ -228,7 +239,7 @@ def _differences(one: Any, other: Any, place: str = "") -> list[str]:
 
 
 def _matters(label: str) -> bool:
-    return not label.startswith("com.docker.compose.") or label.endswith((".service", ".container-number"))
+    return not label.startswith("com.docker.compose.") or label.endswith(".service")
 
 
 def _unless_anonymous(source: Any) -> Any:
