@@ -209,7 +209,11 @@ def _normal(bench: Bench, name: str) -> dict[str, Any]:
         endpoints = {
             network: {
                 # The primary network and those connected later have the short id sooner or later.
-                "aliases": sorted({a for a in e.get("Aliases") or [] if not re.fullmatch(r"[0-9a-f]{12}", a)}),
+                "aliases": sorted(
+                    "its name" if a == container.name else a
+                    for a in {*(e.get("Aliases") or [])}
+                    if not re.fullmatch(r"[0-9a-f]{12}", a)
+                ),
                 "links": e.get("Links"),
                 "options": e.get("DriverOpts"),
             }
