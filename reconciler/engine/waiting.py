@@ -31,6 +31,9 @@ RESTARTS_TO_FORGIVE = 2
 PROOF = timedelta(seconds=0.5)
 """How long a container without a health check must be up before it counts as running: many that
 die at once are seen running first. Compose, too, looks no earlier."""
+LAST_WORDS = 2.0
+"""Seconds to wait for the next end of a container that keeps restarting and happens to run: only then
+the Engine says with which code it ended."""
 HEALTHY = "service_healthy"
 COMPLETED = "service_completed_successfully"
 _GIVEN_UP = ("exited", "dead", "removing")
@@ -129,6 +132,7 @@ async def wait_ready(
     found: Readiness | None = None
     proven: set[tuple[str, datetime | None]] = set()
     present: set[str] = set()
+    told_by = anyio.current_time() + LAST_WORDS
     with observed.watch.subscribe(
         ("observed", observed.name, desired.key.name), ("connection", observed.name)
     ) as changed:
@@ -142,7 +146,13 @@ async def wait_ready(
                     return found
                 present = ids
                 if found.state is ReadyState.FAILED:
+                    left = told_by - anyio.current_time()
+                    if left > 0 and _runs_again(seen.containers, counts):
+                        with anyio.move_on_after(left):
+                            await changed.wait()
+                        continue
                     break
+                told_by = anyio.current_time() + LAST_WORDS
                 if found.state is ReadyState.READY:
                     young = _young(seen.containers, proven)
                     if not young:
@@ -167,6 +177,13 @@ async def wait_ready(
     if found.state is ReadyState.FAILED:
         return replace(found, message=found.message + await _last_lines(engine, observed, desired, found))
     return found
+
+
+def _runs_again(containers: Iterable[ObservedContainer], restarts_before: Mapping[str, int]) -> bool:
+    return any(
+        container.state == "running" and container.restart_count > restarts_before[container.id]
+        for container in containers
+    )
 
 
 def settled(observed: ObservedContext, desired: DesiredStack, seen: ObservedProject) -> bool:

@@ -174,7 +174,9 @@ def _container(
         return Readiness(
             ReadyState.FAILED,
             "CrashLoop",
-            f"{who} keeps restarting, exit code {container.exit_code}, {restarts} restart{'' if restarts == 1 else 's'}"
+            # While it runs again, the Engine does not know any more how it ended.
+            f"{who} keeps restarting, {'' if container.state == 'running' else f'exit code {container.exit_code}, '}"
+            f"{restarts} restart{'' if restarts == 1 else 's'}"
             f"{_since(container.finished_at)}{_detail(container)}",
         )
     state = course(desired, name, container)
