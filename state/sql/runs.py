@@ -120,7 +120,7 @@ class Runs(SqlBase):
             ids = frozenset(connection.execute(_OPEN_IDS).scalars())
             new: list[tuple[Intent, Run | None]] = []
             # What was handed on already is not read again: many may wait behind one that takes long.
-            for chunk in batched(ids - known, _AT_ONCE):
+            for chunk in _batched(ids - known, _AT_ONCE):
                 intents = connection.execute(_OPEN_INTENTS.where(tables.intents.c.id.in_(chunk))).mappings().all()
                 runs = connection.execute(select(tables.runs).where(tables.runs.c.job_id.in_(chunk))).mappings()
                 by_id = {row["job_id"]: codec.run_from_row(row) for row in runs}
@@ -281,7 +281,7 @@ class Runs(SqlBase):
         return removed
 
 
-def batched(items: Iterable[_T], size: int) -> Iterator[tuple[_T, ...]]:
+def _batched(items: Iterable[_T], size: int) -> Iterator[tuple[_T, ...]]:
     """Pieces of at most `size`."""
     rest = iter(items)
     while piece := tuple(islice(rest, size)):

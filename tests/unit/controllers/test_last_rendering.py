@@ -12,19 +12,11 @@ from reconciler.controllers.lastrendering import LastRendering, remember
 from reconciler.controllers.rendering import Rendering, SyncedTree
 from reconciler.deployments.config import DestroyConfig
 from reconciler.deployments.render import Rendered
-from state.model import Stack, StackKey, StackOutcome
+from state.model import StackKey, StackOutcome
+from tests.support.values import stack
 
 KEY = StackKey("default", "web")
-STACK = Stack(
-    key=KEY,
-    source_id="source",
-    repository="host/owner/repo",
-    reference="refs/heads/main",
-    revision="c0ffee",
-    config={},
-    desired={},
-    desired_hash="hash",
-)
+STACK = stack(KEY.name, source_id="source", desired_hash="hash")
 
 
 def rendering(config: dict[str, object] | None = None, *untracked: tuple[str, str]) -> Rendering:
