@@ -180,36 +180,41 @@ class Bench:
                 )
         return rows
 
-    def bare_change(self) -> float:
-        """Seconds the Engine itself takes to replace one of two running containers, median."""
+    @contextmanager
+    def bare(self) -> Iterator[tuple[str, dict[str, object]]]:
+        """A network, and the request for a container in it such as we deploy: the default bridge
+        would cost less."""
         network = unique_name("bare")
-        body = {
-            "Image": "moored/busybox:1",
-            "Cmd": ["sleep", "3600"],
-            "HostConfig": {"Init": True, "NetworkMode": network},
-        }
-        call, found = self.engine.call, []
-        call("POST", "/networks/create", {"CheckDuplicate": True}, {"Name": network})
+        self.engine.call("POST", "/networks/create", {"CheckDuplicate": True}, {"Name": network})
         try:
+            yield (
+                network,
+                {
+                    "Image": "moored/busybox:1",
+                    "Cmd": ["sleep", "3600"],
+                    "HostConfig": {"Init": True, "NetworkMode": network},
+                },
+            )
+        finally:
+            self.engine.call("DELETE", f"/networks/{network}")
+
+    def bare_change(self) -> float:
+        """Seconds the Engine itself takes to replace a running container, median."""
+        call, found = self.engine.call, []
+        with self.bare() as (network, body):
             old = call("POST", "/containers/create", {"name": f"{network}-1"}, body)["Id"]
             call("POST", f"/containers/{old}/start")
-            for number in range(max(5, self.rounds)):
-
-                def change(old: str = old, number: int = number) -> str:
-                    new: str = call("POST", "/containers/create", {"name": f"{network}-new"}, body)["Id"]
-                    call("POST", f"/containers/{old}/stop")
-                    call("POST", f"/containers/{old}/rename", {"name": f"{network}-old"})
-                    call("POST", f"/containers/{new}/rename", {"name": f"{network}-1"})
-                    call("POST", f"/containers/{new}/start")
-                    call("DELETE", f"/containers/{old}", {"force": 1})
-                    return new
-
+            for _ in range(max(5, self.rounds)):
                 began = time.perf_counter()
-                old = change()
+                new = call("POST", "/containers/create", {"name": f"{network}-new"}, body)["Id"]
+                call("POST", f"/containers/{old}/stop")
+                call("POST", f"/containers/{old}/rename", {"name": f"{network}-old"})
+                call("POST", f"/containers/{new}/rename", {"name": f"{network}-1"})
+                call("POST", f"/containers/{new}/start")
+                call("DELETE", f"/containers/{old}", {"force": 1})
                 found.append(time.perf_counter() - began)
+                old = new
             call("DELETE", f"/containers/{old}", {"force": 1})
-        finally:
-            call("DELETE", f"/networks/{network}")
         return statistics.median(found)
 
     def heal(self) -> Row:
@@ -221,24 +226,16 @@ class Bench:
                 (found,) = self.engine.containers(f"com.docker.compose.project={name}")
                 self.engine.call("DELETE", f"/containers/{found['Id']}", {"force": 1})
                 ours.append(seconds(lambda: self._until_running(name)))
-        # The same container on a network of its own kind: the default bridge costs less.
-        network = unique_name("bare")
-        body = {
-            "Image": "moored/busybox:1",
-            "Cmd": ["sleep", "3600"],
-            "HostConfig": {"Init": True, "NetworkMode": network},
-        }
-        self.engine.call("POST", "/networks/create", {"CheckDuplicate": True}, {"Name": network})
-        for _ in range(max(5, self.rounds)):
-            name = unique_name("bare")
+        with self.bare() as (_, body):
+            for _ in range(max(5, self.rounds)):
+                name = unique_name("bare")
 
-            def create(name: str = name) -> None:
-                made = self.engine.call("POST", "/containers/create", {"name": name}, body)
-                self.engine.call("POST", f"/containers/{made['Id']}/start")
+                def create(name: str = name) -> None:
+                    made = self.engine.call("POST", "/containers/create", {"name": name}, body)
+                    self.engine.call("POST", f"/containers/{made['Id']}/start")
 
-            bare.append(seconds(create))
-            self.engine.call("DELETE", f"/containers/{name}", {"force": 1})
-        self.engine.call("DELETE", f"/networks/{network}")
+                bare.append(seconds(create))
+                self.engine.call("DELETE", f"/containers/{name}", {"force": 1})
         return Row("heal after `docker rm -f`", statistics.median(ours), statistics.median(bare), target="≤ 1.3×")
 
     def _until_running(self, project: str) -> None:
