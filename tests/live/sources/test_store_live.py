@@ -167,5 +167,10 @@ async def test_a_checkout_whose_record_is_lost_is_looked_at_again(repository: Re
     shop._workspace.record(path).write_text("{ broken")
     checkout = await source(repository.url).checkout(commit)
     assert checkout.changed_files is None
-    assert (path / "a").stat() == before
+    after = (path / "a").stat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_ctime_ns) == (
+        before.st_ino,
+        before.st_mtime_ns,
+        before.st_ctime_ns,
+    )
     assert (path / "b").read_text() == "2"
