@@ -20,6 +20,7 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
 from state.database import Engines, T, Work
 from state.errors import StoreUnavailable
+from state.urgency import Urgency
 
 BUSY_TIMEOUT_MILLISECONDS = 5000
 READERS = 2
@@ -48,7 +49,7 @@ def connect(url: URL) -> Engines:
 
 
 class SqliteEngines:
-    """Connections to a file, and the threads that use them."""
+    """Connections to a file, and the threads that use them. Made in the thread of the event loop."""
 
     dialect = "sqlite"
 
@@ -56,6 +57,7 @@ class SqliteEngines:
         self.name = str(path)
         self.turn = anyio.Lock()
         self._writer, self._reader = _writer(path), _reader(path)
+        self._urgency = Urgency()
         self._writing, self._reading = anyio.CapacityLimiter(1), anyio.CapacityLimiter(READERS)
 
     async def read(self, work: Work[T]) -> T:
@@ -68,7 +70,11 @@ class SqliteEngines:
 
     async def write(self, work: Work[T], committing: Callable[[], None]) -> T:
         def run() -> T:
-            with self._writer.connect() as connection, connection.begin() as transaction:
+            with (
+                self._urgency.lent(),
+                self._writer.connect() as connection,
+                connection.begin() as transaction,
+            ):
                 result = work(connection)
                 committing()
                 transaction.commit()

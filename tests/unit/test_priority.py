@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,34 +11,59 @@ from pathlib import Path
 import pytest
 
 from reconciler.priority import NICE
+from tests.support.real_time import real_time_allowed
 
 AUTOGROUP = Path("/proc/self/autogroup")
+# What the asking thread, a thread it starts and a process it starts are served by.
 _SAY = """
-import os, pathlib
+import json, os, pathlib, threading
 {before}
 from reconciler.priority import come_first
 come_first()
+threads = []
+thread = threading.Thread(target=lambda: threads.append(os.sched_getscheduler(0)))
+thread.start()
+thread.join()
+child = os.fork()
+if not child:
+    os._exit(os.sched_getscheduler(0) if os.getpriority(os.PRIO_PROCESS, 0) == 0 else 99)
 group = pathlib.Path("/proc/self/autogroup")
-print(os.getpriority(os.PRIO_PROCESS, 0), group.read_text() if group.exists() else "")
+print(json.dumps({{
+    "loop": os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK,
+    "thread": threads[0],
+    "child": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]),
+    "nice": os.getpriority(os.PRIO_PROCESS, 0),
+    "group": group.read_text() if group.exists() else "",
+}}))
 """
 
 
-def _say(before: str = "", *, own_session: bool) -> str:
+def _say(before: str = "", *, own_session: bool) -> dict[str, object]:
     command = [sys.executable, "-c", _SAY.format(before=before)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=own_session).stdout
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=own_session)
+    found: dict[str, object] = json.loads(ran.stdout)
+    return found
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may ask")
 def test_root_comes_first_with_its_own_session() -> None:
     said = _say(own_session=True)
-    assert said.startswith(f"{NICE} ")
+    assert said["nice"] == NICE
+    assert said["loop"] == (os.SCHED_RR if real_time_allowed() else os.SCHED_OTHER)
     if AUTOGROUP.exists():
-        assert f"nice {NICE}" in said
+        assert f"nice {NICE}" in str(said["group"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may ask")
+def test_what_the_loop_starts_is_served_like_everybody_else() -> None:
+    said = _say(own_session=True)
+    assert (said["thread"], said["child"]) == (os.SCHED_OTHER, os.SCHED_OTHER)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 def test_who_may_not_goes_on_as_before() -> None:
-    assert _say("os.setuid(65534)", own_session=True).startswith("0 ")
+    said = _say("os.setuid(65534)", own_session=True)
+    assert (said["nice"], said["loop"]) == (0, os.SCHED_OTHER)
 
 
 def test_a_terminal_that_is_shared_with_others_is_left_alone() -> None:
