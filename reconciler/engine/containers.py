@@ -7,7 +7,8 @@ name. The START action of the plan starts it; only then the parked one is remove
 successor does not start, or never comes to it because something it needs failed, the old
 one is put back: name, and running if it was. Killed at any point, what is left is two
 containers of one number, one of them as desired: the next plan keeps that one, gives it
-its name, starts it, and removes the other.
+its name, starts it, and removes the other. A successor that is to be started *first* waits
+under its temporary name for `handover.py`.
 
 **Stopping** is shielded too, with a deadline made of the container's own grace period: a
 request that is given up halfway would leave a container that dies a little later.
@@ -32,6 +33,7 @@ from reconciler.planner.hooks import post_start, pre_stop
 from reconciler.planner.model import Action
 from reconciler.planner.mounts import injected_files
 from reconciler.planner.specs import ContainerSpec
+from reconciler.planner.startfirst import START_FIRST
 
 STOP_MARGIN = 30.0
 """Seconds the Engine may take beyond a container's grace period."""
@@ -57,21 +59,31 @@ async def replace_container(work: Work, action: Action, log: Log) -> None:
         inherit = await work.engine.call("container.inspect", "GET", f"containers/{old_id}/json")
     spec = await _spec(work, action, name=str(action.params["temporary_name"]), inherit=inherit)
     new_id = await _create(work, spec, log)
+    if action.params.get("order") == START_FIRST:
+        work.parked[name] = Parked(id=old_id, name=name, was_running=True, successor=new_id, serves=True)
+        work.created[name] = new_id
+        return
     with anyio.CancelScope(shield=True), work.acting(old_id, new_id):
         # An earlier action of this plan may have stopped it, to free a port or a network.
         was_running = old_id in work.stopped or await _is_running(work, old_id)
+        parked = Parked(id=old_id, name=name, was_running=was_running, successor=new_id)
         try:
-            await _stop(work, action, old_id, log)
-            await _rename(work, old_id, f"{name}.replaced-by-{new_id[:12]}")
-            parked = Parked(id=old_id, name=name, was_running=was_running, successor=new_id)
-            work.parked[name] = parked
-            await _rename(work, new_id, name)
+            await take_name(work, action, parked, log)
         except EngineError:
-            await put_back(work, work.parked.pop(name, Parked(old_id, name, was_running, new_id)))
+            await put_back(work, parked)
             raise
+        work.parked[name] = parked
         work.created[name] = new_id
         if not work.starts_later(name):
             await discard(work, work.parked.pop(name))
+
+
+async def take_name(work: Work, action: Action, parked: Parked, log: Log) -> None:
+    """The old one is stopped and parked, its successor gets its name."""
+    with anyio.CancelScope(shield=True), work.acting(parked.id, parked.successor):
+        await _stop(work, action, parked.id, log)
+        await _rename(work, parked.id, f"{parked.name}.replaced-by-{parked.successor[:12]}")
+        await _rename(work, parked.successor, parked.name)
 
 
 async def put_back(work: Work, parked: Parked) -> None:
@@ -85,6 +97,9 @@ async def put_back(work: Work, parked: Parked) -> None:
                 await _start(work, parked.id)
         except EngineError as error:
             work.warnings.append(f"container {parked.name}: the previous one could not be put back: {error}")
+            return
+        if parked.serves:
+            work.warnings.append(f"container {parked.name}: the previous one serves on, its successor was removed")
         else:
             work.warnings.append(
                 f"container {parked.name}: the previous one was put back"
@@ -115,7 +130,7 @@ async def start_container(work: Work, action: Action, log: Log) -> None:
         except (Refused, DeadlineExceeded) as error:
             message = error.message if isinstance(error, Refused) else str(error)
             raise ActionFailed(f"container {action.target} cannot be started: {message}") from error
-        if parked is not None:
+        if parked is not None and not parked.serves:
             del work.parked[action.target]
             await discard(work, parked)
         # What waits for this container must not judge it by what it was before.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import anyio
 
-from reconciler.engine import containers, hooks, networks, waiting
+from reconciler.engine import containers, handover, hooks, networks, waiting
 from reconciler.engine.build import build_image
 from reconciler.engine.client import Engine
 from reconciler.engine.errors import ActionFailed, DeadlineExceeded, EngineError, EngineUnreachable, first_error
@@ -223,7 +223,7 @@ class Executor:
 
     async def _give_up(self, work: Work, action: Action) -> None:
         """A successor that is not started after all makes room for its predecessor."""
-        if action.kind is ActionKind.START_CONTAINER:
+        if action.kind in (ActionKind.START_CONTAINER, ActionKind.HAND_OVER):
             parked = work.parked.pop(action.target, None)
             if parked is not None:
                 await containers.put_back(work, parked)
@@ -293,6 +293,7 @@ _HANDLERS: Mapping[ActionKind, Handler] = {
     ActionKind.DISCONNECT_NETWORK: networks.disconnect_network,
     ActionKind.CREATE_CONTAINER: containers.create_container,
     ActionKind.REPLACE_CONTAINER: containers.replace_container,
+    ActionKind.HAND_OVER: handover.hand_over,
     ActionKind.UPDATE_CONTAINER: containers.update_container,
     ActionKind.RENAME_CONTAINER: containers.rename_container,
     ActionKind.START_CONTAINER: containers.start_container,
@@ -305,4 +306,10 @@ _HANDLERS: Mapping[ActionKind, Handler] = {
     ActionKind.WAIT_SERVICE: waiting.wait_service,
 }
 
-_WAITS = (ActionKind.WAIT_SERVICE, ActionKind.RUN_HOOK, ActionKind.PULL_IMAGE, ActionKind.BUILD_IMAGE)
+_WAITS = (
+    ActionKind.WAIT_SERVICE,
+    ActionKind.HAND_OVER,
+    ActionKind.RUN_HOOK,
+    ActionKind.PULL_IMAGE,
+    ActionKind.BUILD_IMAGE,
+)

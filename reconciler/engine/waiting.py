@@ -44,20 +44,32 @@ async def wait_service(work: Work, action: Action, log: Log) -> None:
     condition = str(action.params.get("condition") or "service_started")
     names = [str(name) for name in action.params.get("containers") or ()]
     timeout = float(action.params.get("timeout") or 0) or None
-    key = work.plan.key
     ids = [await work.id_of(name) for name in names]
+    await wait_containers(work, action.target, condition, dict(zip(names, ids, strict=True)), timeout)
+
+
+async def wait_containers(
+    work: Work,
+    service: str,
+    condition: str,
+    containers: Mapping[str, str],
+    timeout: float | None,
+    *,
+    what: str = "dependencies",
+) -> None:
+    """Wait until containers (name -> id) of a service satisfy a condition, at most `timeout` seconds."""
     waited_for = ""
-    with work.observed.watch.subscribe(("observed", work.observed.name, key.name)) as changed:
+    with work.observed.watch.subscribe(("observed", work.observed.name, work.plan.key.name)) as changed:
         try:
             with anyio.fail_after(timeout):
                 while True:
-                    waited_for = await _judge(work, action.target, condition, dict(zip(names, ids, strict=True)))
+                    waited_for = await _judge(work, service, condition, containers)
                     if not waited_for:
                         return
                     await changed.wait()
         except TimeoutError as error:
             raise WaitFailed(
-                f"timeout waiting for dependencies: service {action.target} is not {_word(condition)} "
+                f"timeout waiting for {what}: service {service} is not {_word(condition)} "
                 f"after {timeout or 0:g} s: {waited_for}",
                 timed_out=True,
             ) from error

@@ -27,12 +27,14 @@ Log: TypeAlias = Callable[[str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A replaced container: stopped, out of the way, kept until its successor has started."""
+    """A replaced container that is kept until its successor has started (or serves)."""
 
     id: str
     name: str
     was_running: bool
     successor: str
+    serves: bool = False
+    """It still runs under its own name: its successor is started first."""
 
 
 @dataclass

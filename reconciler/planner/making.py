@@ -12,6 +12,7 @@ from reconciler.planner.graph import (
 from reconciler.planner.model import ActionKind, Blocked
 from reconciler.planner.mounts import volume_name
 from reconciler.planner.scene import ServicePlan
+from reconciler.planner.startfirst import START_FIRST, starts_first
 from reconciler.planner.steps import Rollout, disconnects, name_taken
 from state.model import Change, Reason
 
@@ -83,9 +84,11 @@ def _replace(rollout: Rollout, decision: Decision, gate: list[str]) -> None:
     if container.id in rollout.frees:
         needs.append(rollout.frees[container.id])
     params = creation_params(rollout, service, container.number)
+    first = starts_first(rollout, decision)
     params.update(
         {
             "container": container.id,
+            **({"order": START_FIRST} if first else {}),
             "temporary_name": f"{container.id[:12]}_{decision.final_name}",
             "inherit": True,
             "pre_stop": bool(model.get("pre_stop")),
@@ -101,7 +104,7 @@ def _replace(rollout: Rollout, decision: Decision, gate: list[str]) -> None:
         params=params,
     )
     rollout.made[decision.service].append(action_id)
-    rollout.frees.setdefault(container.id, action_id)
+    rollout.frees.setdefault(container.id, f"{ActionKind.HAND_OVER}:{decision.final_name}" if first else action_id)
     if decision.final_name != container.name:
         rollout.frees_name[container.name] = action_id
 

@@ -96,7 +96,11 @@ class ActionKind(StrEnum):
     CREATE_CONTAINER = "create-container"
     REPLACE_CONTAINER = "replace-container"
     """Create the successor, stop and remove the old one, rename; the successor is started
-    by a START action. On failure the old one is put back."""
+    by a START action. On failure the old one is put back. With `params["order"]` `start-first`
+    only the successor is created; START starts it, and HAND_OVER ends the replacement."""
+    HAND_OVER = "hand-over"
+    """Wait until a started successor serves, then stop and remove the container it replaces and
+    give it its name. On failure the successor is removed; the old one has never stopped."""
     UPDATE_CONTAINER = "update-container"
     RENAME_CONTAINER = "rename-container"
     CONNECT_NETWORK = "connect-network"

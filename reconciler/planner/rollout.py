@@ -24,6 +24,7 @@ from reconciler.planner.lifecycle import Course, course, is_scheduled
 from reconciler.planner.making import creation_params, missing_reason, preparations, write_creation, write_kept
 from reconciler.planner.model import ActionKind, Blocked
 from reconciler.planner.scene import Scene, ServicePlan
+from reconciler.planner.startfirst import START_FIRST
 from reconciler.planner.steps import Rollout, name_taken
 from reconciler.planner.waits import (
     dependency_gate,
@@ -126,7 +127,30 @@ def _write_service(rollout: Rollout, service: ServicePlan) -> None:
         started = draft.add(
             ActionKind.START_CONTAINER, final, service=name, reasons=reasons, needs=needs, params=params
         )
-        rollout.started[name].append(started)
+        rollout.started[name].append(_hand_over(rollout, start_of, started) or started)
+
+
+def _hand_over(rollout: Rollout, decision: Decision | None, started: str) -> str:
+    """The action that ends a replacement which is started first; empty if this is none."""
+    if decision is None:
+        return ""
+    action_id = f"{ActionKind.HAND_OVER}:{decision.final_name}"
+    if rollout.frees.get(decision.container.id) != action_id:
+        return ""
+    service = rollout.scene.desired.project.services[decision.service]
+    return rollout.draft.add(
+        ActionKind.HAND_OVER,
+        decision.final_name,
+        service=decision.service,
+        reasons=[Reason("StartFirst", f"services.{decision.service}.deploy.update_config.order is {START_FIRST}")],
+        needs=[started],
+        params={
+            "container": decision.container.id,
+            "pre_stop": bool(service.get("pre_stop")),
+            "timeout": None,
+            "ready_timeout": rollout.scene.desired.policy.timeout,
+        },
+    )
 
 
 def _why_start(rollout: Rollout, decision: Decision) -> list[Reason]:

@@ -17,6 +17,7 @@ _WORDS = {
     ActionKind.REMOVE_VOLUME: "remove volume, with its data:",
     ActionKind.CREATE_CONTAINER: "create container",
     ActionKind.REPLACE_CONTAINER: "replace container",
+    ActionKind.HAND_OVER: "hand over to the successor of container",
     ActionKind.UPDATE_CONTAINER: "update container",
     ActionKind.RENAME_CONTAINER: "rename container to",
     ActionKind.CONNECT_NETWORK: "connect container",

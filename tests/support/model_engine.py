@@ -22,6 +22,7 @@ from reconciler.planner.images import image_references
 from reconciler.planner.inspected import as_inspected
 from reconciler.planner.model import Action, ActionKind, DesiredStack, Plan
 from reconciler.planner.specs import ContainerSpec
+from reconciler.planner.startfirst import START_FIRST
 from state.observed import EngineFacts, ObservedImage, ObservedProject
 
 START = datetime(2026, 8, 22, 12, 0, tzinfo=UTC)
@@ -46,6 +47,8 @@ class ModelEngine:
     acknowledged: dict[str, dict[str, str]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     """Every step, as `verb:name`."""
+    successors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Final name -> the container that is started before it takes that name, in this plan."""
     _ids: int = 0
     _ticks: int = 0
 
@@ -84,6 +87,7 @@ class ModelEngine:
         """Carry a plan out, in any order its needs allow. With `steps`, crash after that many
         single steps. Whether everything was done."""
         waiting = {action.id: action for action in plan.actions}
+        self.successors = {}
         ended: set[str] = set()
         broken: set[str] = set()
         left = steps if steps is not None else 1_000_000
@@ -125,6 +129,7 @@ class ModelEngine:
             ActionKind.REMOVE_VOLUME: self._remove_volume,
             ActionKind.CREATE_CONTAINER: self._create_container,
             ActionKind.REPLACE_CONTAINER: self._replace_container,
+            ActionKind.HAND_OVER: self._hand_over,
             ActionKind.RUN_HOOK: self._run_hook,
             ActionKind.WAIT_SERVICE: self._wait,
         }
@@ -294,13 +299,31 @@ class ModelEngine:
         )
         new = self._create(spec, desired, action.service)
         yield
+        if action.params.get("order") == START_FIRST:
+            self.successors[action.target] = new
+            self.log.append(f"replace:{action.target}")
+            return
+        yield from self._take_over(old, new, action.target)
+        self.log.append(f"replace:{action.target}")
+        yield
+
+    def _hand_over(self, action: Action, _: DesiredStack) -> Iterator[None]:
+        new = self.successors[action.target]
+        state = new["State"]
+        serves = state["Status"] == "running" and state.get("Health", {}).get("Status", "healthy") == "healthy"
+        if not serves and (state["Status"], state["ExitCode"]) != ("exited", 0):
+            del self.containers[new["Id"]]
+            raise EngineRefused(f"the successor of {action.target} does not serve")
+        yield from self._take_over(self.containers[action.params["container"]], new, action.target)
+        self.log.append(f"hand-over:{action.target}")
+        yield
+
+    def _take_over(self, old: dict[str, Any], new: dict[str, Any], name: str) -> Iterator[None]:
         self._stop(old)
         yield
         del self.containers[old["Id"]]
         yield
-        self._rename(new, action.target)
-        self.log.append(f"replace:{action.target}")
-        yield
+        self._rename(new, name)
 
     def _rename(self, container: dict[str, Any], name: str) -> None:
         if any(c["Name"] == f"/{name}" for c in self.containers.values() if c is not container):
@@ -372,7 +395,8 @@ class ModelEngine:
             yield
             return
         given = params.get("container")
-        container = self.containers.get(given) if given else self.named(action.target)
+        container = self.containers.get(given) if given else self.successors.get(action.target)
+        container = container if given or container else self.named(action.target)
         if container is None:
             raise EngineRefused(f"no such container: {given}")
         networks = container["NetworkSettings"]["Networks"]

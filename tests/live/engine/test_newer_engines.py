@@ -21,6 +21,7 @@ from tests.live.engine.catalogue import (
     short_name,
 )
 from tests.live.engine.conftest import Bench, remove_project
+from tests.live.engine.test_start_first_live import name_leads_to_the_successor
 from tests.support.engine_cases import EngineCase, build_rich_image, engine_cases
 from tests.support.newer_engine import NewerEngine
 
@@ -57,6 +58,10 @@ async def bench(an_engine: NewerEngine) -> AsyncIterator[Bench]:
         finally:
             with anyio.CancelScope(shield=True):
                 await remove_project(engine, name)
+
+
+async def test_a_name_leads_to_a_successor_that_was_started_first(bench: Bench) -> None:
+    await name_leads_to_the_successor(bench)
 
 
 SINCE_1_44 = """

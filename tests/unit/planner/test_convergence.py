@@ -44,6 +44,7 @@ _features = st.fixed_dictionaries(
             lambda keys: {key: {"aliases": [f"{key}-alias"]} for key in keys}
         ),
         "pre_start": st.just([{"command": ["prepare"]}]),
+        "deploy": st.just({"update_config": {"order": "start-first"}}),
     },
 )
 
@@ -261,6 +262,7 @@ def test_a_recreation_is_ordered_by_dependencies(document: dict[str, Any], rng: 
     found = plan(forced, engine.observe(forced))
     assert {action.kind for action in found.actions} <= {
         ActionKind.REPLACE_CONTAINER,
+        ActionKind.HAND_OVER,
         ActionKind.START_CONTAINER,
         ActionKind.WAIT_SERVICE,
         ActionKind.RUN_HOOK,
