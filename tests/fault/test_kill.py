@@ -30,7 +30,8 @@ def revision(rng: random.Random, number: int) -> tuple[str, set[str]]:
     services = [service("web", scale=str(web), hostname=f"h{number}")]
     expected = {f"web-{index}" for index in range(1, web + 1)}
     services.append(service("db", volumes='["data:/data"]', environment=f"{{N: '{rng.randint(0, 2)}'}}"))
-    expected.add("db-1")
+    services.append(service("api", hostname=f"a{number}", deploy="{update_config: {order: start-first}}"))
+    expected |= {"db-1", "api-1"}
     if rng.random() < 0.5:
         services.append(service("extra", depends_on="[db]", networks="[inner]"))
         expected.add("extra-1")

@@ -101,7 +101,8 @@ class Walker:
                 ("ulimits", [{"nofile": 1024}, {"nofile": {"soft": 512, "hard": 1024}}, None]),
                 ("tmpfs", [["/run"], ["/run", "/t:size=1m"], None]),
                 ("user", ["1000", None]),
-                ("healthcheck", [{"test": ["CMD", "true"], "interval": "100s"}, None]),
+                ("healthcheck", [{"test": ["CMD", "true"], "interval": "1s"}, None]),
+                ("deploy", [{"update_config": {"order": "start-first"}}, None]),
             ]
         )
         self._set(service, key, self.rng.choice(values))
