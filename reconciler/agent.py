@@ -39,6 +39,7 @@ from reconciler.engine.client import Engine, open_engine
 from reconciler.engine.endpoint import EngineEndpoint, resolve_endpoint
 from reconciler.engine.execute import Executor
 from reconciler.engine.observe import Observer
+from reconciler.exclusive import sole_user
 from reconciler.host import DataMountError, host_paths
 from reconciler.log import configure_logging, get_logger
 from reconciler.priority import come_first
@@ -118,7 +119,11 @@ async def run_agent(settings: Settings, *, ready: Callable[[], None] = lambda: N
     counted.announce(VERSION, settings.log_level)
     data = settings.data_mount_path
     await anyio.Path(data).mkdir(parents=True, exist_ok=True)
-    async with open_store(settings.database_url.reveal()) as store, anyio.create_task_group() as tasks:
+    async with (
+        sole_user(data),
+        open_store(settings.database_url.reveal()) as store,
+        anyio.create_task_group() as tasks,
+    ):
         agent = Agent(settings, store, counted, data)
         tasks.start_soon(_stop_on_signal, agent, tasks.cancel_scope, settings.shutdown_timeout)
         await agent.start(tasks)

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
 
 K = TypeVar("K", bound=Hashable)
 
@@ -133,20 +132,3 @@ class WorkQueue(Generic[K]):
             elif key not in self._queued:
                 self._queued.add(key)
                 self._waiting.append(key)
-
-    def start_workers(self, tasks: TaskGroup, count: int, handle: Callable[[K], Awaitable[None]], name: str) -> None:
-        """Start `count` workers in `tasks` that call `handle` for each key.
-
-        `handle` deals with its own errors; one that escapes ends the task group.
-        """
-
-        async def work() -> None:
-            while True:
-                key = await self.get()
-                try:
-                    await handle(key)
-                finally:
-                    self.done(key)
-
-        for number in range(count):
-            tasks.start_soon(work, name=f"{name}-{number}")

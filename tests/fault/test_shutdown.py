@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.agent.conftest import World
-from tests.support.agent import running_agent
+from tests.support.agent import AgentProcess, running_agent
 from tests.support.docker_api import DockerApi
 from tests.support.git_servers import Fault, GitHTTPServer
 from tests.support.repository import LocalRepository, compose, deploy_config, service
@@ -103,3 +103,16 @@ def test_a_signal_while_starting_ends_it(world: World) -> None:
         assert world.agent.terminate() in (0, -15)
         assert time.monotonic() - begun < 6
     world.agent.start()
+
+
+def test_a_second_agent_in_the_data_folder_waits_until_the_first_has_left(world: World) -> None:
+    second = AgentProcess(world.agent.data, environment={"SHUTDOWN_TIMEOUT": "20s"})
+    second.start(wait=False)
+    try:
+        said = "waiting for another agent to leave the data folder"
+        second.until(lambda: said in second.log_path.read_text(), 20, "the second one waits")
+        assert world.agent.get("/v1/health").status == 200
+        world.agent.kill()
+        second.wait_healthy()
+    finally:
+        second.kill()

@@ -88,13 +88,17 @@ async def test_every_waiting_worker_is_woken() -> None:
     seen: list[int] = []
     all_seen = anyio.Event()
 
-    async def handle(key: int) -> None:
-        seen.append(key)
-        if len(seen) == 20:
-            all_seen.set()
+    async def work() -> None:
+        while True:
+            key = await queue.get()
+            seen.append(key)
+            queue.done(key)
+            if len(seen) == 20:
+                all_seen.set()
 
     async with anyio.create_task_group() as tasks:
-        queue.start_workers(tasks, 4, handle, "worker")
+        for _ in range(4):
+            tasks.start_soon(work)
         await anyio.wait_all_tasks_blocked()
         for key in range(20):
             queue.add(key)
