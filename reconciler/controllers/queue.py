@@ -83,12 +83,6 @@ class WorkQueue(Generic[K]):
         """A success: the next failure starts with the shortest delay."""
         self._failures.pop(key, None)
 
-    def drop(self, key: K) -> None:
-        """Forget everything about a key that does not exist any more."""
-        self._failures.pop(key, None)
-        self._later.pop(key, None)
-        self._dirty.discard(key)
-
     async def get(self) -> K:
         """Take the next key; the caller must call `done` for it."""
         while True:
