@@ -18,6 +18,7 @@ from reconciler.engine.snapshot import known_container
 from reconciler.engine.waiting import HEALTHY, PROOF, wait_containers
 from reconciler.engine.work import Log, Parked, Work
 from reconciler.planner.model import Action
+from state.observed import ObservedContainer
 
 
 async def hand_over(work: Work, action: Action, log: Log) -> None:
@@ -43,7 +44,13 @@ async def _serves(work: Work, action: Action, parked: Parked) -> None:
         left = (container.started_at + PROOF - datetime.now(UTC)).total_seconds()
         await anyio.sleep(min(max(left, 0), PROOF.total_seconds()))
         container = await known_container(work.engine, work.observed, parked.successor)
-    ended_well = container is not None and container.state == "exited" and container.exit_code == 0
-    if container is None or (container.state != "running" and not ended_well):
+    if container is None or not _stays(container):
         description = await describe_container(work, parked.successor, action.target)
         raise ActionFailed(f"the successor of container {action.target} does not stay up: {description}")
+
+
+def _stays(container: ObservedContainer) -> bool:
+    """Whether a container without a health check runs on since its start, or has done its work."""
+    if container.state == "running":
+        return not container.restart_count
+    return container.state == "exited" and container.exit_code == 0

@@ -57,9 +57,10 @@ async def test_the_old_one_serves_until_the_new_one_does(bench, text):
     [
         (FIRST + '    healthcheck: {test: "false", interval: 1s, retries: 1}\n', "its health check fails"),
         (FIRST.replace("sleep 600", "sh -c 'echo no database; exit 3'"), "does not stay up"),
+        (FIRST.replace("sleep 600", "sh -c 'sleep 0.2; exit 1'") + "    restart: always\n", "does not stay up"),
         (FIRST.replace("sleep 600", "/no/such/program").replace("init: true", "init: false"), "cannot be started"),
     ],
-    ids=["unhealthy", "exits", "cannot start"],
+    ids=["unhealthy", "exits", "exits again and again", "cannot start"],
 )
 async def test_a_successor_that_fails_costs_nothing(bench, text, said):
     await bench.deploy(bench.desired(FIRST))
