@@ -21,7 +21,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.compose.model import Model, Project
-from reconciler.planner.builds import is_remote
+from reconciler.planner.builds import base_services, is_remote, named_contexts
 
 ENCRYPTED_MARK = b"ENC[AES256_GCM,"
 
@@ -105,9 +105,28 @@ def content_digests(
             _build(name, service["build"], files, found, problems)
         if found:
             digests[name] = found
+    _follow_bases(project, digests)
     if problems:
         raise ContentError("\n".join(problems))
     return digests, tuple(warnings)
+
+
+def _follow_bases(project: Project, digests: dict[str, dict[str, str]]) -> None:
+    """An image that a build starts from is an input of it, and so is what that one is built from."""
+    own = {name: found["build"] for name, found in digests.items() if "build" in found}
+
+    def inputs(name: str, above: frozenset[str]) -> str:
+        build = project.services[name]["build"]
+        images = named_contexts(project, build)
+        if not images or name in above:
+            return own[name]
+        digest = hashlib.sha1(f"{own[name]} {images}".encode(), usedforsecurity=False)
+        for base in base_services(build):
+            digest.update(f"\n{inputs(base, above | {name}) if base in own else ''}".encode())
+        return digest.hexdigest()
+
+    for name in own:
+        digests[name]["build"] = inputs(name, frozenset())
 
 
 def _bind(
@@ -203,7 +222,7 @@ def _build(
         problems.append(f"services.{service}.build.context: the repository has no {files.relative(context)}")
         return
     parts = [context]
-    parts += [str(path) for path in (build.get("additional_contexts") or {}).values()]
+    parts += [str(path) for path in (build.get("additional_contexts") or {}).values() if not is_remote(str(path))]
     dockerfile = build.get("dockerfile")
     if dockerfile:
         parts.append(posixpath.join(context, str(dockerfile)))

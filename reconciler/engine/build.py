@@ -34,6 +34,7 @@ from reconciler.engine.errors import BuildFailed, EngineError, Refused
 from reconciler.engine.images import Log, pull_image
 from reconciler.engine.reference import parse_reference
 from reconciler.engine.snapshot import inspect_image
+from reconciler.engine.stages import with_stages
 from reconciler.planner.specs import BuildRequest
 from state.observed import ObservedContext, ObservedImage
 
@@ -58,7 +59,9 @@ async def build_image(
 ) -> ObservedImage:
     """Build and tag; returns what the first tag is locally from now on."""
     classic = environ.get("DOCKER_BUILDKIT") == "0"
-    params = _params(request, classic=classic)
+    # The classic builder pulls by itself, but then also what was built here and is nowhere else.
+    builder_pulls = request.remote or (classic and not any(named.built_here for named in request.contexts))
+    params = _params(request, classic=classic, pull=request.pull and builder_pulls)
     headers = {"Content-Type": "application/x-tar"}
     if classic:
         config = json.dumps(await all_credentials(environ)).encode()
@@ -70,8 +73,10 @@ async def build_image(
         context = await anyio.to_thread.run_sync(
             open_context, request.context, request.dockerfile, request.dockerfile_inline
         )
+        if request.contexts:
+            context = await anyio.to_thread.run_sync(with_stages, context, request.contexts)
         params["dockerfile"] = context.dockerfile
-        if not classic:
+        if not builder_pulls:
             await _pull_bases(engine, observed, request, context, environ, log)
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as archive:
             await anyio.to_thread.run_sync(lambda: write_archive(context, archive, hide_dockerfile=classic))
@@ -121,7 +126,7 @@ def base_images(dockerfile: str, args: Mapping[str, str]) -> list[str]:
     return bases
 
 
-def _params(request: BuildRequest, *, classic: bool) -> dict[str, Any]:
+def _params(request: BuildRequest, *, classic: bool, pull: bool) -> dict[str, Any]:
     params: dict[str, Any] = {
         "version": "1" if classic else "2",
         "t": list(request.tags),
@@ -138,7 +143,7 @@ def _params(request: BuildRequest, *, classic: bool) -> dict[str, Any]:
         "platform": request.platform,
         "extrahosts": list(request.extra_hosts),
         "nocache": request.no_cache,
-        "pull": request.pull and (classic or request.remote),
+        "pull": pull,
         "shmsize": request.shm_size,
         "cachefrom": json.dumps(list(request.cache_from)) if request.cache_from else "",
         "ulimits": json.dumps(list(request.ulimits)) if request.ulimits else "",
@@ -154,10 +159,11 @@ async def _pull_bases(
     environ: Mapping[str, str],
     log: Log,
 ) -> None:
-    content = context.content
-    if content is None:
-        content = await anyio.Path(context.folder / context.dockerfile).read_bytes()
+    content = await anyio.to_thread.run_sync(context.read_dockerfile)
+    built_here = {named.reference for named in request.contexts if named.built_here}
     for base in base_images(content.decode("utf-8", "replace"), request.args):
+        if base in built_here:
+            continue
         reference = parse_reference(base)
         if reference is None:
             continue

@@ -20,7 +20,7 @@ import posixpath
 import stat
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -44,6 +44,13 @@ class BuildContext:
     ignore: PathSpec[Any] | None
     reopens: bool
     """Whether a `!` pattern may bring back files of an excluded folder."""
+
+    def read_dockerfile(self) -> bytes:
+        return (self.folder / self.dockerfile).read_bytes() if self.content is None else self.content
+
+    def with_dockerfile(self, content: bytes) -> BuildContext:
+        """The same folder with a Dockerfile that is none of its files."""
+        return replace(self, content=content, dockerfile=_name_of(content))
 
     def excluded(self, path: str) -> bool:
         return (
@@ -75,7 +82,7 @@ def open_context(folder: str, dockerfile: str = "Dockerfile", inline: str = "") 
             raise BuildFailed(f'Dockerfile "{file}" cannot be read: {error.strerror or "no such file"}') from error
         specific = file.with_name(f"{file.name}.dockerignore")
     if content is not None:
-        dockerfile = f".dockerfile.{hashlib.sha256(content).hexdigest()[:20]}"
+        dockerfile = _name_of(content)
     patterns = _read_patterns(specific) if specific is not None else None
     if patterns is None:
         patterns = _read_patterns(root / ".dockerignore") or []
@@ -86,6 +93,10 @@ def open_context(folder: str, dockerfile: str = "Dockerfile", inline: str = "") 
         ignore=ignore_spec(patterns) if patterns else None,
         reopens=any(pattern.startswith("!") for pattern in patterns),
     )
+
+
+def _name_of(content: bytes) -> str:
+    return f".dockerfile.{hashlib.sha256(content).hexdigest()[:20]}"
 
 
 def ignore_spec(patterns: list[str]) -> PathSpec[Any]:

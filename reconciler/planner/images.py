@@ -12,13 +12,13 @@ a poll, a person): never in the quiet rounds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.compose.model import Model, Project
-from reconciler.planner.builds import build_digest, build_platform
+from reconciler.planner.builds import base_services, build_digest, build_platform
 from reconciler.planner.compare import brief
 from reconciler.planner.containers import LABEL_BUILD
 from reconciler.planner.graph import image_reference, wanted_replicas
@@ -161,11 +161,13 @@ def image_actions(
     `wanted` are the services that cannot be decided or created without their images.
     """
     required = set(wanted)
+    services = desired.project.services
+    used = _with_bases(desired, {*required, *(name for name in services if wanted_replicas(desired, name) > 0)})
     actions: dict[str, Action] = {}
     hopeless: list[tuple[str, str]] = []
     buildable = {need.reference for need in needs(desired.project) if need.buildable}
     for need in needs(desired.project):
-        if wanted_replicas(desired, need.service) < 1 and need.service not in required:
+        if need.service not in used:
             continue
         image = usable(observed, need)
         if need.buildable:
@@ -179,7 +181,43 @@ def image_actions(
                 hopeless.append((need.service, why))
         if action is not None:
             actions.setdefault(action.id, action)
-    return list(actions.values()), hopeless
+    for action in [*actions.values()]:
+        if action.kind is ActionKind.BUILD_IMAGE:
+            _build_missing_bases(desired, observed, action, actions)
+    return [_after_bases(desired, action, actions) for action in actions.values()], hopeless
+
+
+def _with_bases(desired: DesiredStack, services: Iterable[str]) -> set[str]:
+    """Services, and those whose images theirs are built from."""
+    found: set[str] = set()
+    waiting = [*services]
+    while waiting:
+        name = waiting.pop()
+        service = desired.project.services.get(name)
+        if service is not None and name not in found:
+            found.add(name)
+            waiting.extend(base_services(service.get("build") or {}))
+    return found
+
+
+def _build_missing_bases(
+    desired: DesiredStack, observed: ObservedProject, action: Action, actions: dict[str, Action]
+) -> None:
+    bases = _with_bases(desired, [action.service]) - {action.service}
+    for need in needs(desired.project):
+        if need.service in bases and need.buildable:
+            build = _build(desired, observed, need, usable(observed, need), required=True)
+            if build is not None:
+                actions.setdefault(build.id, build)
+
+
+def _after_bases(desired: DesiredStack, action: Action, actions: Mapping[str, Action]) -> Action:
+    """A build begins when the images that it starts from are there."""
+    if action.kind is not ActionKind.BUILD_IMAGE:
+        return action
+    bases = base_services(desired.project.services[action.service]["build"])
+    ids = (f"{ActionKind.BUILD_IMAGE}:{image_reference(desired.project, base)}" for base in bases)
+    return replace(action, needs=action.needs | {needed for needed in ids if needed in actions})
 
 
 def _adopted(desired: DesiredStack, observed: ObservedProject, service: str, image: ObservedImage) -> bool:

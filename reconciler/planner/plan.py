@@ -67,7 +67,12 @@ def plan(desired: DesiredStack, observed: ObservedProject, *, now: datetime | No
         if actions:
             for action in actions:
                 draft.add(
-                    action.kind, action.target, service=action.service, reasons=action.reasons, params=action.params
+                    action.kind,
+                    action.target,
+                    service=action.service,
+                    reasons=action.reasons,
+                    needs=action.needs,
+                    params=action.params,
                 )
             return draft.finish(partial=True)
     write_actions(draft, scene)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.compose.model import Model, Project
+from reconciler.planner.builds import unusable_context
 from reconciler.planner.endpoints import ENDPOINTS_AT_CREATION
 from reconciler.planner.graph import referenced_services, service_networks, wanted_replicas
 from reconciler.planner.hostconfig import profile_text, seccomp_profile
@@ -101,6 +102,9 @@ def _check_service(findings: _Findings, desired: DesiredStack, name: str, servic
     if service.get("build"):
         for attribute, why in _build_findings(service["build"], findings.engine):
             findings.refuse(f"{where}.build.{attribute}", why)
+        unusable = unusable_context(project, name)
+        if unusable:
+            findings.refuse(f"{where}.build.additional_contexts", unusable)
 
 
 def _check_networks(findings: _Findings, where: str, service: Model) -> None:
@@ -166,7 +170,6 @@ def _build_findings(build: Model, engine: EngineFacts) -> Iterator[tuple[str, st
     for attribute, why in (
         ("secrets", "build secrets need a BuildKit session"),
         ("ssh", "an SSH agent needs a BuildKit session"),
-        ("additional_contexts", "further contexts need a BuildKit session"),
         ("entitlements", "entitlements need a BuildKit session"),
         ("privileged", "privileged builds need a BuildKit session"),
         ("isolation", "exists on Windows only"),

@@ -79,6 +79,16 @@ class HookSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedContext:
+    """An entry of `build.additional_contexts` that is an image."""
+
+    name: str
+    reference: str
+    built_here: bool
+    """The image of another service, which no registry has."""
+
+
+@dataclass(frozen=True, slots=True)
 class BuildRequest:
     """An image to build: every build attribute BuildKit in the daemon takes without a session."""
 
@@ -104,6 +114,7 @@ class BuildRequest:
     shm_size: int = 0
     ulimits: tuple[Json, ...] = ()
     """`{Name, Soft, Hard}`."""
+    contexts: tuple[NamedContext, ...] = ()
 
 
-__all__ = ["BuildRequest", "ContainerSpec", "ExecSpec", "HookSpec", "InjectedFile", "Json"]
+__all__ = ["BuildRequest", "ContainerSpec", "ExecSpec", "HookSpec", "InjectedFile", "Json", "NamedContext"]

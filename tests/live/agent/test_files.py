@@ -163,3 +163,25 @@ def test_a_secret_of_the_deploy_environment_reaches_its_user_and_no_record(place
     assert "hidden-word" not in str(place.agent.get("/v1/api/status").content)
     assert "hidden-word" not in place.agent.log_path.read_text()
     assert "hidden-word" not in str(place.containers())
+
+
+def test_what_an_image_starts_from_is_an_input_of_it(place: World) -> None:
+    """`additional_contexts: {base: "service:zbase"}`: a change of the base reaches whoever starts from it."""
+    app = service("app", image="!reset null", build="{context: ./app, additional_contexts: {base: 'service:zbase'}}")
+    base = service("zbase", image="!reset null", build="./base", scale="0")
+    files = {
+        "app__Dockerfile": "FROM base\nRUN cat /base.txt > /seen.txt\n",
+        "base__Dockerfile": "FROM moored/busybox:1\nCOPY base.txt /\n",
+        "base__base.txt": "one",
+    }
+    try:
+        place.deploy(app, base, service("other"), **files)
+        assert inside(place, "app-1", "/seen.txt") == "one"
+        place.assert_rests()
+        ids = place.ids()
+        place.deploy(app, base, service("other"), **files | {"base__base.txt": "two"})
+        assert inside(place, "app-1", "/seen.txt") == "two"
+        assert place.ids()["other-1"] == ids["other-1"]
+        place.assert_rests()
+    finally:
+        place.agent.delete(f"/v1/api/project/{place.project}?images=true")

@@ -12,7 +12,7 @@ import pytest
 from reconciler.engine.build import build_digest, build_image
 from reconciler.engine.errors import BuildFailed
 from reconciler.engine.images import remove_image
-from reconciler.planner.specs import BuildRequest
+from reconciler.planner.specs import BuildRequest, NamedContext
 from state.observed import ObservedContext
 
 BUILDERS = pytest.mark.parametrize("environ", [{}, {"DOCKER_BUILDKIT": "0"}], ids=["buildkit", "classic"])
@@ -98,6 +98,27 @@ async def test_a_dockerfile_outside_the_context_is_used(engine, observed, log, t
     )
     listed = (await _run(engine, tag)).split()
     assert "a" in listed
+
+
+@BUILDERS
+async def test_images_as_additional_contexts(engine, observed, log, tag, tmp_path, environ):
+    (tmp_path / "Dockerfile").write_text("FROM base\nCOPY --from=tool /bin/busybox /copied\n")
+    base = f"{tag}-base"
+    inline = "FROM moored/busybox:1\nRUN echo from-the-base > /who\n"
+    contexts = (NamedContext("base", base, built_here=True), NamedContext("tool", "moored/busybox:1", built_here=False))
+    try:
+        first = request_for(tmp_path, base, dockerfile="", dockerfile_inline=inline)
+        await build_image(engine, observed, first, environ=environ, log=log)
+        request = request_for(tmp_path, tag, contexts=contexts)
+        await build_image(engine, observed, request, environ=environ, log=log)
+        # What was built here is nowhere else: who asks for newer bases does not look for it.
+        (tmp_path / "Dockerfile").write_text("FROM base\nRUN echo again > /copied\n")
+        request = request_for(tmp_path, tag, contexts=contexts[:1], pull=True)
+        await build_image(engine, observed, request, environ=environ, log=log)
+        assert await _run(engine, tag, "cat", "/who") == "from-the-base\n"
+        assert await _run(engine, tag, "cat", "/copied") == "again\n"
+    finally:
+        await remove_image(engine, ObservedContext("x"), base)
 
 
 @BUILDERS

@@ -225,3 +225,27 @@ def test_two_services_of_one_built_image_build_it_once() -> None:
     text = "services: {web: {build: ., image: 'own:1'}, worker: {image: 'own:1'}}"
     found = world(text, images={}).plan()
     assert action(found, "build-image").service == "web" and len(found.actions) == 1
+
+
+LAYERED = """
+services:
+  app: {build: {context: ., additional_contexts: {base: "service:zbase", tool: "docker-image://tool:1"}}}
+  zbase: {build: {context: ./base}}
+"""
+
+
+def test_an_image_is_built_after_those_it_starts_from() -> None:
+    made = world(LAYERED, images={})
+    found = made.plan()
+    assert action(found, "build-image", "shop-app").needs == {"build-image:shop-zbase"}
+    assert [(c.name, c.reference, c.built_here) for c in build_request(made.desired, "app").contexts] == [
+        ("base", "shop-zbase", True),
+        ("tool", "tool:1", False),
+    ]
+    made.deploys()
+
+
+def test_what_an_image_starts_from_is_built_although_it_does_not_run() -> None:
+    made = world(LAYERED.replace("{build: {context: ./base}}", "{scale: 0, build: {context: ./base}}"), images={})
+    assert kinds(made.plan()) == ["build-image shop-zbase", "build-image shop-app"]
+    made.deploys()

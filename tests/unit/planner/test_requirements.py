@@ -72,7 +72,26 @@ def test_an_attribute_the_engine_does_not_know_is_named_with_both_versions(
         ("pre_start: [{command: a, per_replica: true}]", "", "services.web.pre_start[0].per_replica"),
         ("build: {context: ., secrets: [s]}", "secrets: {s: {file: ./s}}", "services.web.build.secrets"),
         ("build: {context: ., ssh: [default]}", "", "services.web.build.ssh"),
-        ("build: {context: ., additional_contexts: {a: ./a}}", "", "services.web.build.additional_contexts"),
+        (
+            "build: {context: ., additional_contexts: {a: ./a}}",
+            "",
+            "services.web.build.additional_contexts: a is no image",
+        ),
+        (
+            "build: {context: ., additional_contexts: {'a:1': 'docker-image://b'}}",
+            "",
+            "services.web.build.additional_contexts: a:1 is no name of a build stage",
+        ),
+        (
+            "build: {context: 'https://git.example/a.git', additional_contexts: {a: 'docker-image://b'}}",
+            "",
+            "services.web.build.additional_contexts: the Dockerfile of a remote context",
+        ),
+        (
+            "build: {context: ., additional_contexts: {a: 'service:web'}}",
+            "",
+            "services.web.build.additional_contexts: the image of web would be built from itself",
+        ),
         ("build: {context: ., privileged: true}", "", "services.web.build.privileged"),
         ("build: {context: ., shm_size: 1m}", "", "services.web.build.shm_size: needs Engine API 1.42"),
     ],
