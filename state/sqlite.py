@@ -2,15 +2,18 @@
 
 `synchronous=FULL` makes each commit reach the disk before it is acknowledged. Readers have
 connections of their own, so a long listing never delays an intent. The driver is Python's
-own, which blocks: each transaction is one trip to a worker thread. The file is created with
+own, which blocks: each transaction is one trip to a thread, of which readers and the writer
+have their own. The file is created with
 mode 0600 (its `-wal` and `-shm` companions inherit it) because desired state holds secrets;
 folders that do not exist yet are made with mode 0700, existing ones are left as they are.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
 from state.database import Engines, T, Work
 from state.errors import StoreUnavailable
-from state.urgency import Urgency
+from state.urgency import own_urgency
 
 BUSY_TIMEOUT_MILLISECONDS = 5000
 READERS = 2
@@ -57,8 +60,9 @@ class SqliteEngines:
         self.name = str(path)
         self.turn = anyio.Lock()
         self._writer, self._reader = _writer(path), _reader(path)
-        self._urgency = Urgency()
-        self._writing, self._reading = anyio.CapacityLimiter(1), anyio.CapacityLimiter(READERS)
+        urgency = own_urgency()
+        self._writing = ThreadPoolExecutor(1, "store-writer", initializer=urgency)
+        self._reading = ThreadPoolExecutor(READERS, "store-reader", initializer=urgency)
 
     async def read(self, work: Work[T]) -> T:
         def run() -> T:
@@ -66,21 +70,17 @@ class SqliteEngines:
                 return work(connection)
 
         # A caller that gives up leaves the thread to its end: SQLite waits for locks, but not for ever.
-        return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=self._reading)
+        return await asyncio.get_running_loop().run_in_executor(self._reading, run)
 
     async def write(self, work: Work[T], committing: Callable[[], None]) -> T:
         def run() -> T:
-            with (
-                self._urgency.lent(),
-                self._writer.connect() as connection,
-                connection.begin() as transaction,
-            ):
+            with self._writer.connect() as connection, connection.begin() as transaction:
                 result = work(connection)
                 committing()
                 transaction.commit()
             return result
 
-        return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=self._writing)
+        return await asyncio.get_running_loop().run_in_executor(self._writing, run)
 
     async def close(self) -> None:
         def run() -> None:
@@ -88,6 +88,8 @@ class SqliteEngines:
             self._writer.dispose()
 
         await anyio.to_thread.run_sync(run)
+        for threads in (self._reading, self._writing):
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _create(path: Path) -> None:

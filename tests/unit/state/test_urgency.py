@@ -1,4 +1,4 @@
-"""A thread that works for a real-time event loop works with real-time priority, and no longer."""
+"""Threads that work for a real-time event loop have real-time priority."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import make_url, text
 
 from state.database import Database
 from state.sqlite import connect
-from state.urgency import Urgency
+from state.urgency import own_urgency
 from tests.support.real_time import real_time_allowed
 
 WITH_REAL_TIME = pytest.mark.skipif(not real_time_allowed(), reason="real-time priority is not to be had here")
@@ -21,12 +21,6 @@ WITH_REAL_TIME = pytest.mark.skipif(not real_time_allowed(), reason="real-time p
 
 def _policy() -> int:
     return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
-
-
-def _in_a_thread(work: Callable[[], None]) -> None:
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
 
 
 @pytest.fixture
@@ -37,33 +31,23 @@ def real_time() -> Iterator[None]:
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
+def _adopted(adopt: Callable[[], None]) -> int:
+    """The class of another thread that took this one's."""
+    seen: list[int] = []
+    thread = threading.Thread(target=lambda: (adopt(), seen.append(_policy())))
+    thread.start()
+    thread.join()
+    return seen[0]
+
+
 @WITH_REAL_TIME
 @pytest.mark.usefixtures("real_time")
-def test_it_is_lent_and_given_back_also_after_an_error() -> None:
-    urgency, seen = Urgency(), []
-
-    def work() -> None:
-        seen.append(_policy())
-        with urgency.lent():
-            seen.append(_policy())
-        seen.append(_policy())
-        with pytest.raises(ValueError, match="broken"), urgency.lent():
-            raise ValueError("broken")
-        seen.append(_policy())
-
-    _in_a_thread(work)
-    assert seen == [os.SCHED_OTHER, os.SCHED_RR, os.SCHED_OTHER, os.SCHED_OTHER]
+def test_a_thread_takes_real_time_from_the_loop() -> None:
+    assert _adopted(own_urgency()) == os.SCHED_RR
 
 
-def test_an_ordinary_loop_lends_nothing() -> None:
-    urgency, seen = Urgency(), []
-
-    def work() -> None:
-        with urgency.lent():
-            seen.append(_policy())
-
-    _in_a_thread(work)
-    assert seen == [os.SCHED_OTHER]
+def test_an_ordinary_loop_has_ordinary_threads() -> None:
+    assert _adopted(own_urgency()) == os.SCHED_OTHER
 
 
 @WITH_REAL_TIME
@@ -79,4 +63,4 @@ def test_a_transaction_of_the_store_is_as_urgent_as_the_loop(tmp_path: Path) -> 
         finally:
             await database.close()
 
-    assert anyio.run(transact) == (os.SCHED_RR, os.SCHED_OTHER)
+    assert anyio.run(transact) == (os.SCHED_RR, os.SCHED_RR)
