@@ -186,12 +186,15 @@ class AgentProcess:
                 lines.append(json.loads(line))
         return lines
 
-    def metric(self, name: str, **labels: str) -> float:
-        """The value of a metric, 0 if there is none yet."""
+    def metric(self, name: str, *, without: str = "", **labels: str) -> float:
+        """The value of a metric, 0 if there is none yet; `without`: a label (`key="value"`) of those
+        that do not count."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as response:
             text = response.read().decode()
         total = 0.0
         for line in text.splitlines():
+            if without and without in line:
+                continue
             if line.split("{")[0].split(" ")[0] == name and all(
                 f'{key}="{value}"' in line for key, value in labels.items()
             ):
