@@ -154,7 +154,7 @@ def _bitbucket_data_center(payload: Any) -> tuple[Event, ...]:
         "clone_url": links.get("http", ""),
         "ssh_url": links.get("ssh", ""),
         "web_url": text(selves[0], "href") if selves else "",
-        "private": not flag(payload, "repository", "public"),
+        "private": lookup(payload, "repository", "public") is False,
     }
     return tuple(
         Event(
@@ -178,7 +178,7 @@ def parse_azure(payload: Any, event: str) -> tuple[Event, ...]:
         "clone_url": text(repository, "remoteurl"),
         "ssh_url": text(repository, "sshurl"),
         "web_url": text(repository, "weburl") or text(repository, "remoteurl"),
-        "private": text(repository, "project", "visibility") != "public",
+        "private": text(repository, "project", "visibility") == "private",
     }
     found = []
     for update in items(payload, "resource", "refupdates"):
