@@ -109,7 +109,7 @@ async def get_project(call: Call) -> wire.Answer:
 async def act_on_project(call: Call) -> wire.Answer:
     """Order of checks: key, query, project, action, method."""
     name, action_name = call.path["name"], call.path["action"]
-    target = await find_project(call, name)
+    target = await _target(call, name)
     if action_name == "override":
         if call.method != "DELETE":
             raise wrong_method("requires method: DELETE", "DELETE")
@@ -126,7 +126,7 @@ async def act_on_project(call: Call) -> wire.Answer:
 
 async def remove_project(call: Call) -> wire.Answer:
     name = call.path["name"]
-    target = await find_project(call, name)
+    target = await _target(call, name)
     options = {"volumes": call.query["volumes"], "images": call.query["images"]}
     return await _carry_out(call, REMOVE, target, name, options)
 
@@ -138,6 +138,19 @@ class Target:
     key: StackKey
     stack: Stack | None
     """None: not managed by Moored."""
+
+
+async def _target(call: Call, name: str) -> Target:
+    """The project of this name, also one that is gone by an earlier call under the same key: that is
+    answered like the first."""
+    try:
+        return await find_project(call, name)
+    except ApiError:
+        key, lookup = idempotency_key(call), name.lower()
+        earlier = await call.services.store.find_intent(key) if key else None
+        if earlier is None or earlier.payload.get("name") != lookup:
+            raise
+        return Target(StackKey(str(earlier.payload["context"]), lookup), None)
 
 
 async def find_project(call: Call, name: str) -> Target:
