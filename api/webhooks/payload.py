@@ -103,7 +103,10 @@ def parse_github(payload: Any, event: str) -> tuple[Event, ...]:
 def parse_gitlab(payload: Any, event: str) -> tuple[Event, ...]:
     after, checkout = text(payload, "after"), text(payload, "checkout_sha")
     level = lookup(payload, "project", "visibility_level")
-    pushed = event in ("Push Hook", "Tag Push Hook")
+    # The hook of a whole instance sends the same pushes under a name of its own.
+    pushed = event in ("Push Hook", "Tag Push Hook") or (
+        event == "System Hook" and text(payload, "object_kind") in ("push", "tag_push")
+    )
     return (
         Event(
             full_name=text(payload, "project", "path_with_namespace"),

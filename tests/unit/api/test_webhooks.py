@@ -281,6 +281,7 @@ DELETIONS = [
     ("gogs", {"ref": "v1", "ref_type": "tag", "repository": PUSH["repository"]}, "delete"),
     ("gitlab", changed(GITLAB, after=ZERO, checkout_sha=None), "Push Hook"),
     ("gitlab", changed(GITLAB, after=ZERO, checkout_sha=None), "Tag Push Hook"),
+    ("gitlab", changed(GITLAB, object_kind="push", after=ZERO, checkout_sha=None), "System Hook"),
     ("bitbucket", changed(BITBUCKET, push={"changes": [{"old": {"type": "branch", "name": "x"}, "new": None}]}), None),
     ("bitbucket", changed(DATA_CENTER, changes=[{"ref": {"id": "refs/heads/x"}, "type": "DELETE"}]), None),
     (
@@ -400,6 +401,12 @@ async def test_a_replayed_delivery_does_nothing_twice_and_is_answered_as_the_fir
     second = await deliver(kit, provider, payload, path=path, **{header: "72d3162e"})
     assert (first.status_code, first.text) == (second.status_code, second.text)
     assert len(await kit.store.list_runs()) == 1
+
+
+async def test_another_push_under_a_used_delivery_id_is_not_swallowed(kit: Kit) -> None:
+    for commit in (NEW, "3" * 40):
+        await deliver(kit, "github", changed(PUSH, after=commit), X_GitHub_Delivery="72d3162e")
+    assert [intent.payload["commit"] for intent in kit.controller.seen] == [NEW, "3" * 40]
 
 
 async def test_one_event_for_two_targets_is_two_deliveries(kit: Kit) -> None:
