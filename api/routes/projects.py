@@ -121,6 +121,9 @@ async def act_on_project(call: Call) -> wire.Answer:
         raise ApiError(400, "invalid action", f"action not supported: {action_name}")
     if call.method != "POST":
         raise refuse_method(call.route)
+    gone = target.stack is not None and target.stack.overrides.removed is not None
+    if gone and action_name == "restart" and not any(context.project(target.key.name) for context in _contexts(call)):
+        raise ApiError(404, f"project not found: {name}")
     return await _carry_out(call, action, target, name, {})
 
 

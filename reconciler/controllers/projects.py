@@ -166,6 +166,7 @@ class ProjectController:
                 return
 
     async def _finish(self, run: Run) -> None:
+        run = replace(run, stacks=tuple(replace(stack, status=run.status, message=run.message) for stack in run.stacks))
         while True:
             try:
                 await self._store.finish(run)
@@ -229,14 +230,15 @@ class ProjectController:
             raise _Refused("ActionFailed", outcome.message)
 
     async def _restart(self, command: _Command, stack: Stack | None) -> None:
-        """Restart what runs, once each; a stopped stack is started (the override ends).
+        """Restart what runs, once each; a stopped stack is started (the override ends). One that was
+        removed stays away: only a start, a poll asked for or a change of its own brings it back.
 
         Since when each container runs is noted before the first of them is touched. When the
         command is taken up again, those that run since another moment had their restart, or are
         new: they are left alone.
         """
-        if stack is not None and (stack.overrides.stopped or stack.overrides.removed):
-            await self._override(command, stack, replace(stack.overrides, stopped=False, removed=None))
+        if stack is not None and stack.overrides.stopped and stack.overrides.removed is None:
+            await self._override(command, stack, replace(stack.overrides, stopped=False))
             return
         before: dict[str, str] | None = command.progress.get("before")
 

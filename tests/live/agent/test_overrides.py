@@ -123,6 +123,18 @@ def test_a_removed_project_comes_back_by_an_explicit_poll_or_start(place: World)
     place.assert_rests()
 
 
+def test_a_restart_does_not_bring_back_what_was_removed(place: World) -> None:
+    place.deploy(service("web"))
+    removal = place.agent.delete(f"/v1/api/project/{place.project}?timeout=1&images=false")
+    stacks = place.agent.run(removal.job_id)["stacks"]
+    assert [(stack["stack"], stack["status"]) for stack in stacks] == [(place.project, "succeeded")]
+    answer = place.agent.post(f"/v1/api/project/{place.project}/restart")
+    assert (answer.status, answer.body["error"]) == (404, f"project not found: {place.project}")
+    assert place.running() == set()
+    do(place, "start")
+    assert place.running() == {"web-1"}
+
+
 def test_removal_takes_volumes_unless_told_not_to_and_never_those_of_others(place: World) -> None:
     other = f"{place.project}-other"
     external = f"{place.project}-external"
