@@ -61,7 +61,7 @@ class ObservedContainer:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     command: str = ""
-    """Entry point and command joined by spaces, as `docker ps` shows it without quotes."""
+    """Entry point and command as the Engine's list of containers words them."""
     ports: tuple[PublishedPort, ...] = ()
     mounts: tuple[str, ...] = ()
     """Volume name, else source path, of each mount."""

@@ -41,6 +41,12 @@ def parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+def command_text(inspect: Mapping[str, Any]) -> str:
+    """Program and arguments as the Engine's own list words them: an argument with a blank in it is quoted."""
+    arguments = (f"'{argument}'" if " " in argument else argument for argument in map(str, inspect.get("Args") or []))
+    return " ".join([str(inspect.get("Path") or ""), *arguments]).strip()
+
+
 def container_record(inspect: Mapping[str, Any], *, stopped_by_hand: bool = False) -> ObservedContainer:
     """From `GET /containers/{id}/json`."""
     state = inspect.get("State") or {}
@@ -64,7 +70,7 @@ def container_record(inspect: Mapping[str, Any], *, stopped_by_hand: bool = Fals
         created_at=parse_time(inspect.get("Created")),
         started_at=parse_time(state.get("StartedAt")),
         finished_at=parse_time(state.get("FinishedAt")),
-        command=" ".join([str(inspect.get("Path") or ""), *map(str, inspect.get("Args") or [])]).strip(),
+        command=command_text(inspect),
         ports=_published(network.get("Ports") or {}),
         mounts=tuple(sorted(str(mount.get("Name") or mount.get("Source") or "") for mount in mounts)),
         local_volumes=sum(
