@@ -293,6 +293,11 @@ class ObservedContext:
         found = (self.containers[container_id] for container_id in self._projects.get(name, ()))
         return sorted(found, key=lambda container: container.name)
 
+    def leftovers(self, name: str) -> bool:
+        """Whether a network or volume of a project is there, be it without containers."""
+        left: list[ObservedNetwork | ObservedVolume] = [*self.networks.values(), *self.volumes.values()]
+        return any(one.labels.get(LABEL_PROJECT) == name for one in left)
+
     def project_names(self) -> list[str]:
         """All project names with at least one container, sorted."""
         return sorted(name for name in self._projects if name)

@@ -129,7 +129,7 @@ async def act_on_project(call: Call) -> wire.Answer:
 
 async def remove_project(call: Call) -> wire.Answer:
     name = call.path["name"]
-    target = await _target(call, name)
+    target = await _target(call, name, leftovers=True)
     options = {"volumes": call.query["volumes"], "images": call.query["images"]}
     return await _carry_out(call, REMOVE, target, name, options)
 
@@ -143,11 +143,11 @@ class Target:
     """None: not managed by Moored."""
 
 
-async def _target(call: Call, name: str) -> Target:
+async def _target(call: Call, name: str, *, leftovers: bool = False) -> Target:
     """The project of this name, also one that is gone by an earlier call under the same key: that is
     answered like the first."""
     try:
-        return await find_project(call, name)
+        return await find_project(call, name, leftovers=leftovers)
     except ApiError:
         key, lookup = idempotency_key(call), name.lower()
         earlier = await call.services.store.find_intent(key) if key else None
@@ -156,11 +156,18 @@ async def _target(call: Call, name: str) -> Target:
         return Target(StackKey(str(earlier.payload["context"]), lookup), None)
 
 
-async def find_project(call: Call, name: str) -> Target:
-    """The project of this name; raises `ApiError` when nobody knows it or the name says too little."""
+async def find_project(call: Call, name: str, *, leftovers: bool = False) -> Target:
+    """The project of this name; raises `ApiError` when nobody knows it or the name says too little.
+
+    `leftovers`: one of which only networks or volumes are left counts, too.
+    """
     lookup = name.lower()
     wanted = call.query.get("context") or ""
-    found: dict[str, Stack | None] = {context.name: None for context in _contexts(call) if context.project(lookup)}
+    found: dict[str, Stack | None] = {
+        context.name: None
+        for context in _contexts(call)
+        if context.project(lookup) or (leftovers and context.leftovers(lookup))
+    }
     for stack in await call.services.store.list_stacks():
         if stack.key.name == lookup and wanted in ("", stack.key.context):
             found[stack.key.context] = stack

@@ -57,6 +57,9 @@ OWN_TIME = 1.0
 PROOF = 0.5
 """Seconds after which what was started is looked at: what dies at once is seen running first."""
 
+_GRACE = (IntentKind.PROJECT_STOP, IntentKind.PROJECT_REMOVE)
+"""Commands whose `timeout` is what a container gets to stop."""
+
 
 class _Refused(Exception):
     """The command cannot be carried out; the caller is told why."""
@@ -222,7 +225,7 @@ class ProjectController:
                     job_id=command.run.job_id,
                     trigger=Trigger.API.value,
                     explicit=True,
-                    stop_timeout=None if starting else command.timeout,
+                    stop_timeout=command.timeout if command.intent.kind in _GRACE else None,
                 )
             if outcome is None and not self._stacks.well(stack.key):
                 raise command.unhealthy

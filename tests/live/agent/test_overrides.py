@@ -193,6 +193,20 @@ def test_calls_on_a_foreign_project_act_once_and_leave_no_trace(place: World) ->
     assert place.agent.stack(place.project) is None
 
 
+def test_what_is_left_of_a_foreign_project_can_be_removed(place: World) -> None:
+    foreign(place, Cmd=["true"])
+    labels = {"com.docker.compose.project": place.project, "com.docker.compose.volume": "data"}
+    place.engine.call("POST", "/volumes/create", body={"Name": f"{place.project}_data", "Labels": labels})
+    place.agent.until(lambda: place.volumes() == {"data"}, 10, "the volume is there")
+    path = f"/v1/api/project/{place.project}"
+    assert place.agent.delete(f"{path}?volumes=false&images=false&timeout=0").status == 200
+    assert place.agent.get(path).status == 404
+    assert place.volumes() == {"data"}
+    assert place.agent.delete(f"{path}?images=false").status == 200
+    assert place.volumes() == set()
+    place.agent.until(lambda: place.agent.delete(path).status == 404, 10, "nothing is left")
+
+
 STARTING = {"Test": ["CMD", "false"], "Interval": 10**9, "Retries": 1000}
 
 
