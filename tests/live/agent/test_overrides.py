@@ -234,6 +234,25 @@ def test_a_start_fails_when_its_time_is_over_before_all_are_well(place: World, m
     assert place.running() == {"web-1"}, "it was started all the same"
 
 
+def healthy(place: World) -> None:
+    check = {"Test": ["CMD", "true"], "Interval": 10**9}
+    foreign(place, Cmd=["sleep", "3600"], HostConfig={"Init": True}, Healthcheck=check)
+    do(place, "start")
+
+
+def healthy_stack(place: World) -> None:
+    place.deploy(service("web", healthcheck='{test: ["CMD", "true"], interval: 1s}'))
+
+
+@pytest.mark.parametrize("make", [healthy, healthy_stack])
+def test_a_start_of_what_was_paused_waits_for_its_next_check(place: World, make: Callable[[World], None]) -> None:
+    """The Engine calls it unhealthy until then."""
+    make(place)
+    place.engine.call("POST", f"/containers/{place.project}-web-1/pause")
+    do(place, "start")
+    assert place.containers()[f"{place.project}-web-1"]["State"]["Health"]["Status"] == "healthy"
+
+
 def test_a_start_of_what_ends_at_once_fails(place: World) -> None:
     foreign(place, Cmd=["false"])
     answer = place.agent.post(f"/v1/api/project/{place.project}/start?timeout=0")
