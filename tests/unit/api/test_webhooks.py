@@ -220,9 +220,9 @@ async def test_no_proof_at_all_is_400(kit: Kit) -> None:
     assert not await kit.store.list_runs()
 
 
-@pytest.mark.parametrize("value", ["Basic", "Basic !!!", "Bearer kit-secret", "Basic eA=="])
+@pytest.mark.parametrize("value", ["Basic", "Basic !!!", "Bearer kit-secret", "Basic eA==", "Basic \u00e4"])
 async def test_bad_basic_authentication_is_refused(kit: Kit, value: str) -> None:
-    answer = await kit.client.post("/v1/webhook", json=AZURE, headers={"Authorization": value})
+    answer = await kit.client.post("/v1/webhook", json=AZURE, headers={b"Authorization": value.encode()})
     assert answer.status_code == 401
 
 
