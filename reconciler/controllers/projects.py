@@ -216,21 +216,30 @@ class ProjectController:
         await self._store.set_overrides(stack.key, overrides)
         starting = command.intent.kind is IntentKind.PROJECT_START
         outcome: StackOutcome | None = None
-        while outcome is None:
-            # The time is for the application. While the Engine is away, it is the Engine that is waited
-            # for, and what looks well when the time is over is about to be found so.
-            with anyio.move_on_after(command.timeout + OWN_TIME if starting and command.timeout > 0 else None):
-                outcome = await self._stacks.deploy(
-                    stack.key,
-                    job_id=command.run.job_id,
-                    trigger=Trigger.API.value,
-                    explicit=True,
-                    stop_timeout=command.timeout if command.intent.kind in _GRACE else None,
-                )
-            if outcome is None and not self._stacks.well(stack.key):
-                raise command.unhealthy
+        async with anyio.create_task_group() as tasks:
+            if starting and command.timeout > 0:
+                tasks.start_soon(self._time_out, stack.key, command.timeout, tasks.cancel_scope)
+            outcome = await self._stacks.deploy(
+                stack.key,
+                job_id=command.run.job_id,
+                trigger=Trigger.API.value,
+                explicit=True,
+                stop_timeout=command.timeout if command.intent.kind in _GRACE else None,
+            )
+            tasks.cancel_scope.cancel()
+        if outcome is None:
+            raise command.unhealthy
         if outcome.status is RunStatus.FAILED:
             raise _Refused("ActionFailed", outcome.message)
+
+    async def _time_out(self, key: StackKey, seconds: float, waiting: anyio.CancelScope) -> None:
+        """End the wait for a start. The time is for the application: while the Engine is away, it is the
+        Engine that is waited for, and what looks well when the time is over is about to be found so."""
+        await anyio.sleep(seconds)
+        while not waiting.cancel_called:
+            await anyio.sleep(OWN_TIME)
+            if not self._stacks.well(key):
+                waiting.cancel()
 
     async def _restart(self, command: _Command, stack: Stack | None) -> None:
         """Restart what runs, once each; a stopped stack is started (the override ends). One that was
