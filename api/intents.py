@@ -82,7 +82,11 @@ async def submit(
     intent = Intent(
         id=run.job_id, kind=kind, payload=payload, created_at=run.created_at, idempotency_key=key, delivery=delivery
     )
-    holding, new = await call.services.store.accept(intent, run)
+    store = call.services.store
+    holding, new = await store.accept(intent, run)
+    while delivery and not new and await _failed(call, holding.id):
+        # Whoever delivers again what failed, such as the button of GitHub, wants it tried again.
+        holding, new = await store.accept(replace(intent, delivery=f"{delivery}@{holding.id}"), run)
     if new:
         call.services.wake()
     elif key and not (holding.kind is kind and dict(holding.payload) == dict(payload)):
@@ -90,3 +94,8 @@ async def submit(
             409, "idempotency key already used", f"'{IDEMPOTENCY_HEADER}' belongs to another request, {holding.id}"
         )
     return holding.id, new
+
+
+async def _failed(call: Call, job_id: str) -> bool:
+    run = await call.services.store.get_run(job_id)
+    return run is not None and run.status is RunStatus.FAILED

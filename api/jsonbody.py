@@ -14,6 +14,9 @@ from typing import Any
 
 _TOKENS = re.compile(r'"(?:\\.|[^"\\])*"|[^\s"]', re.DOTALL)
 _BLANK = " \t\r\n"
+_LONE = re.compile(r"[\ud800-\udfff]")
+MAX_NESTING = 100
+"""Levels that whoever works through a value can rely on; nothing written by hand comes near."""
 
 
 class BadJson(ValueError):
@@ -23,7 +26,8 @@ class BadJson(ValueError):
 def decode(body: bytes, *, trailing_commas: bool, trailing_text: bool) -> Any:
     """The first JSON value of `body`; raises `BadJson`.
 
-    `trailing_text`: whether something may follow that value.
+    `trailing_text`: whether something may follow that value. Half a surrogate pair (`\\ud800`),
+    which is no text, becomes U+FFFD, as in Go.
     """
     text = body.decode("utf-8", "replace")
     if not text.strip(_BLANK):
@@ -42,6 +46,8 @@ def _decode(text: str, trailing_text: bool) -> Any:
     start = len(text) - len(text.lstrip(_BLANK))
     try:
         value, end = decoder.raw_decode(text, start)
+        if "\\ud" in text or "\\uD" in text:
+            value = json.loads(_LONE.sub("\ufffd", json.dumps(value, ensure_ascii=False)))
     except json.JSONDecodeError as error:
         raise BadJson(_at(text, error.pos, _lower_first(error.msg))) from None
     except RecursionError:
@@ -54,6 +60,21 @@ def _decode(text: str, trailing_text: bool) -> Any:
     if rest and not trailing_text:
         raise BadJson(_at(text, len(text) - len(rest), "something follows the value"))
     return value
+
+
+def check_nesting(value: Any) -> None:
+    """Raise `BadJson` for a value that is nested deeper than `MAX_NESTING`."""
+    level = [value]
+    for _ in range(MAX_NESTING + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise BadJson("the value is nested too deeply")
 
 
 def _refuse_constant(name: str) -> Any:

@@ -197,7 +197,13 @@ class Agent:
             metrics=self._metrics,
         )
         self._sources = sources
-        intents = IntentController(store=self._store, sources=sources, projects=self._projects, jobs=self._jobs)
+        intents = IntentController(
+            store=self._store,
+            sources=sources,
+            projects=self._projects,
+            jobs=self._jobs,
+            credentials=self._workspace.credentials,
+        )
         followed = await self._followed()
         await tasks.start(self._stacks.run)
         await tasks.start(self._projects.run)

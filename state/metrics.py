@@ -12,6 +12,7 @@ group is ours.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ LONG_BUCKETS = (*BUCKETS, 30, 60, 120, 300, 600)
 STACK_BUCKETS = (0.01, 0.05, 0.25, 1, 5, 10, 30, 120, 600)
 """Few, for there is such a row for each stack."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+
+_WHOLE_BOUND = re.compile(rb'(?<=[{,])le="([0-9]+)\.0"')
+"""Bounds as Go writes them (`le="1"`): to Prometheus 2, `le="1.0"` is another series, and rules name them."""
 
 
 class Metrics:
@@ -136,7 +140,7 @@ class Metrics:
         """All metrics in Prometheus' text format."""
         from prometheus_client import generate_latest
 
-        return generate_latest(self.registry)
+        return _WHOLE_BOUND.sub(rb'le="\1"', generate_latest(self.registry))
 
 
 @cache

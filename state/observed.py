@@ -61,7 +61,7 @@ class ObservedContainer:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     command: str = ""
-    """Entry point and command joined by spaces, as `docker ps` shows it without quotes."""
+    """Entry point and command as the Engine's list of containers words them."""
     ports: tuple[PublishedPort, ...] = ()
     mounts: tuple[str, ...] = ()
     """Volume name, else source path, of each mount."""
@@ -292,6 +292,11 @@ class ObservedContext:
         """The containers of a project, sorted by name."""
         found = (self.containers[container_id] for container_id in self._projects.get(name, ()))
         return sorted(found, key=lambda container: container.name)
+
+    def leftovers(self, name: str) -> bool:
+        """Whether a network or volume of a project is there, be it without containers."""
+        left: list[ObservedNetwork | ObservedVolume] = [*self.networks.values(), *self.volumes.values()]
+        return any(one.labels.get(LABEL_PROJECT) == name for one in left)
 
     def project_names(self) -> list[str]:
         """All project names with at least one container, sorted."""

@@ -71,6 +71,10 @@ class Store(ABC):
     async def get_intent(self, intent_id: str) -> Intent | None: ...
 
     @abstractmethod
+    async def find_intent(self, idempotency_key: str) -> Intent | None:
+        """The intent that was accepted under a key."""
+
+    @abstractmethod
     async def note_progress(self, intent_id: str, progress: Mapping[str, object]) -> None:
         """Replace the `progress` of an intent."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from api import wire
 from api.errors import ApiError
 from api.intents import ended, idempotency_key, new_run, submit
-from api.jsonbody import BadJson, decode, fold_keys, type_name
+from api.jsonbody import BadJson, check_nesting, decode, fold_keys, type_name
 from api.params import flag, integer
 from api.routing import Call, Operation, Order, Route
 from api.services import InvalidTarget, ValidatedTarget
@@ -85,6 +85,7 @@ def parse_targets(call: Call, body: bytes) -> list[ValidatedTarget]:
     """The targets of a poll body; raises `ApiError` (400)."""
     try:
         decoded = decode(body, trailing_commas=True, trailing_text=True)
+        check_nesting(decoded)
     except BadJson as error:
         raise ApiError(400, DECODING, str(error)) from None
     if decoded is None:

@@ -109,7 +109,7 @@ async def get_project(call: Call) -> wire.Answer:
 async def act_on_project(call: Call) -> wire.Answer:
     """Order of checks: key, query, project, action, method."""
     name, action_name = call.path["name"], call.path["action"]
-    target = await find_project(call, name)
+    target = await _target(call, name)
     if action_name == "override":
         if call.method != "DELETE":
             raise wrong_method("requires method: DELETE", "DELETE")
@@ -121,12 +121,15 @@ async def act_on_project(call: Call) -> wire.Answer:
         raise ApiError(400, "invalid action", f"action not supported: {action_name}")
     if call.method != "POST":
         raise refuse_method(call.route)
+    gone = target.stack is not None and target.stack.overrides.removed is not None
+    if gone and action_name == "restart" and not any(context.project(target.key.name) for context in _contexts(call)):
+        raise ApiError(404, f"project not found: {name}")
     return await _carry_out(call, action, target, name, {})
 
 
 async def remove_project(call: Call) -> wire.Answer:
     name = call.path["name"]
-    target = await find_project(call, name)
+    target = await _target(call, name, leftovers=True)
     options = {"volumes": call.query["volumes"], "images": call.query["images"]}
     return await _carry_out(call, REMOVE, target, name, options)
 
@@ -140,11 +143,31 @@ class Target:
     """None: not managed by Moored."""
 
 
-async def find_project(call: Call, name: str) -> Target:
-    """The project of this name; raises `ApiError` when nobody knows it or the name says too little."""
+async def _target(call: Call, name: str, *, leftovers: bool = False) -> Target:
+    """The project of this name, also one that is gone by an earlier call under the same key: that is
+    answered like the first."""
+    try:
+        return await find_project(call, name, leftovers=leftovers)
+    except ApiError:
+        key, lookup = idempotency_key(call), name.lower()
+        earlier = await call.services.store.find_intent(key) if key else None
+        if earlier is None or earlier.payload.get("name") != lookup:
+            raise
+        return Target(StackKey(str(earlier.payload["context"]), lookup), None)
+
+
+async def find_project(call: Call, name: str, *, leftovers: bool = False) -> Target:
+    """The project of this name; raises `ApiError` when nobody knows it or the name says too little.
+
+    `leftovers`: one of which only networks or volumes are left counts, too.
+    """
     lookup = name.lower()
     wanted = call.query.get("context") or ""
-    found: dict[str, Stack | None] = {context.name: None for context in _contexts(call) if context.project(lookup)}
+    found: dict[str, Stack | None] = {
+        context.name: None
+        for context in _contexts(call)
+        if context.project(lookup) or (leftovers and context.leftovers(lookup))
+    }
     for stack in await call.services.store.list_stacks():
         if stack.key.name == lookup and wanted in ("", stack.key.context):
             found[stack.key.context] = stack

@@ -103,7 +103,10 @@ def parse_github(payload: Any, event: str) -> tuple[Event, ...]:
 def parse_gitlab(payload: Any, event: str) -> tuple[Event, ...]:
     after, checkout = text(payload, "after"), text(payload, "checkout_sha")
     level = lookup(payload, "project", "visibility_level")
-    pushed = event in ("Push Hook", "Tag Push Hook")
+    # The hook of a whole instance sends the same pushes under a name of its own.
+    pushed = event in ("Push Hook", "Tag Push Hook") or (
+        event == "System Hook" and text(payload, "object_kind") in ("push", "tag_push")
+    )
     return (
         Event(
             full_name=text(payload, "project", "path_with_namespace"),
@@ -154,7 +157,7 @@ def _bitbucket_data_center(payload: Any) -> tuple[Event, ...]:
         "clone_url": links.get("http", ""),
         "ssh_url": links.get("ssh", ""),
         "web_url": text(selves[0], "href") if selves else "",
-        "private": not flag(payload, "repository", "public"),
+        "private": lookup(payload, "repository", "public") is False,
     }
     return tuple(
         Event(
@@ -178,7 +181,7 @@ def parse_azure(payload: Any, event: str) -> tuple[Event, ...]:
         "clone_url": text(repository, "remoteurl"),
         "ssh_url": text(repository, "sshurl"),
         "web_url": text(repository, "weburl") or text(repository, "remoteurl"),
-        "private": text(repository, "project", "visibility") != "public",
+        "private": text(repository, "project", "visibility") == "private",
     }
     found = []
     for update in items(payload, "resource", "refupdates"):

@@ -18,6 +18,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+import anyio
 import structlog
 
 from api import wire
@@ -62,7 +63,7 @@ async def receive(call: Call) -> wire.Answer:
         **read_query(call.request.query_string, (integer("timeout", None, ""),)),
         "wait": _waits(call),
     }
-    delivery = delivery_id(call, provider, payload)
+    delivery = delivery_id(call, provider, payload, body)
     moved = [event for event in events if not event.deleted]
     if not moved:
         await _skip(call, events[0], DELETION)
@@ -197,7 +198,10 @@ async def _deploy(call: Call, events: list[Event], delivery: str) -> wire.Answer
         longest = call.services.options.max_wait
         timeout = call.query["timeout"]
         seconds = longest if timeout is None else min(float(timeout), longest)
-        outcomes = [await call.server.waits.run(call.services.store, job_id, seconds) for job_id in job_ids]
+        end = anyio.current_time() + seconds
+        outcomes = [
+            await call.server.waits.run(call.services.store, job_id, end - anyio.current_time()) for job_id in job_ids
+        ]
     return _answer(outcomes, job_ids[0])
 
 

@@ -7,6 +7,8 @@ and everything is handed on again at the next start, before any poll.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio
 
 from reconciler.controllers.jobs import Jobs, TargetResult
@@ -15,11 +17,12 @@ from reconciler.controllers.record import finished, utcnow
 from reconciler.controllers.sources import SourceController, supported
 from reconciler.controllers.supervise import unexpected
 from reconciler.log import get_logger
-from reconciler.sources.errors import SourceError
-from reconciler.sources.urls import parse_git_url
+from reconciler.sources.credentials import GitCredentials
+from reconciler.sources.errors import AuthenticationFailed, InvalidRepositoryName, InvalidURL, SourceError
+from reconciler.sources.urls import GitURL, parse_git_url
 from state.codec import source_spec_from_json
 from state.errors import StateError
-from state.model import Intent, IntentKind, Run, RunStatus, Source, SourceSpec, Trigger
+from state.model import Intent, IntentKind, JsonObject, Run, RunStatus, Source, SourceKind, SourceSpec, Trigger
 from state.store import Store, source_id
 
 _log = get_logger()
@@ -30,8 +33,17 @@ RETRY_DELAY = 2.0
 class IntentController:
     """Hands intents on."""
 
-    def __init__(self, *, store: Store, sources: SourceController, projects: ProjectController, jobs: Jobs) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sources: SourceController,
+        projects: ProjectController,
+        jobs: Jobs,
+        credentials: GitCredentials,
+    ) -> None:
         self._store = store
+        self._credentials = credentials
         self._sources = sources
         self._projects = projects
         self._jobs = jobs
@@ -102,9 +114,9 @@ class IntentController:
 
     async def _take_webhook(self, intent: Intent, run: Run) -> None:
         payload = intent.payload
-        spec = source_spec_from_json(payload["target"])
+        spec, refusal = await self._reachable(source_spec_from_json(payload["target"]), payload)
         self._jobs.add(run, intent.kind, [source_id(spec)])
-        source = await self._source(spec, "webhook", run.job_id)
+        source = await self._source(spec, "webhook", run.job_id, refusal)
         if source is None:
             return
         commit = str(payload.get("commit") or "")
@@ -120,21 +132,63 @@ class IntentController:
             if other.origin == "config" and other.repository == source.repository and other.id != source.id:
                 self._sources.request(other, explicit=False)
 
-    async def _source(self, spec: SourceSpec, origin: str, job_id: str) -> Source | None:
+    async def _reachable(self, spec: SourceSpec, payload: JsonObject) -> tuple[SourceSpec, SourceError | None]:
+        """The source of a webhook by the address that the credentials at hand open, or why none does.
+
+        With an SSH key for the host, its SSH address is taken, as Doco-CD does. What a rewrite
+        rule made is what the operator wants. And where that address means another name (a port of
+        its own), what is followed under the name of the clone URL already stays there.
+        """
+        if spec.kind is not SourceKind.GIT or payload.get("rewritten"):
+            return spec, None
+        try:
+            url = parse_git_url(spec.url)
+        except InvalidURL as error:
+            return spec, error
+        ssh = _ssh_url(str(payload.get("ssh_url") or ""))
+        if (
+            ssh is not None
+            and self._credentials.for_url(ssh).ssh_key
+            and (ssh.repository == url.repository or url.repository not in await self._followed())
+        ):
+            return replace(spec, url=ssh.remote), None
+        if payload.get("private") and url.http and not self._credentials.for_url(url).token:
+            return spec, AuthenticationFailed("missing access token")
+        return spec, None
+
+    async def _followed(self) -> set[str]:
+        """Repositories that are polled, or that something is deployed from."""
+        polled = {source.repository for source in await self._store.list_sources() if source.origin == "config"}
+        return polled | {stack.repository for stack in await self._store.list_stacks(desired=False)}
+
+    async def _source(
+        self, spec: SourceSpec, origin: str, job_id: str, refusal: SourceError | None = None
+    ) -> Source | None:
         """The source of a target; one that cannot be followed ends its part of the job."""
-        subject = spec.url
+        subject, failure, code = spec.url, "failed to clone repository", "Unsupported"
         error = f"source type {spec.kind.value!r} is not supported yet"
         try:
+            if refusal is not None:
+                raise refusal
             if supported(spec):
                 subject = parse_git_url(spec.url).repository
                 return await self._store.ensure_source(spec, subject, origin)
         except SourceError as refused:
-            error = str(refused)
-        result = TargetResult(
-            subject, ok=False, error="failed to clone repository", code="Unsupported", causes=((subject, error),)
-        )
+            error, code = str(refused), refused.code
+            if isinstance(refused, InvalidRepositoryName):
+                failure = "invalid repository name"
+        result = TargetResult(subject, ok=False, error=failure, code=code, causes=((subject, error),))
         await self._jobs.result([job_id], source_id(spec), result)
         return None
+
+
+def _ssh_url(text: str) -> GitURL | None:
+    """The SSH address that a payload names; it may name nothing else there, such as local files."""
+    try:
+        url = parse_git_url(text)
+    except InvalidURL:
+        return None
+    return url if url.ssh else None
 
 
 def _run_of(intent: Intent) -> Run:

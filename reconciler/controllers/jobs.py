@@ -43,7 +43,8 @@ class Job:
     run: Run
     kind: IntentKind | None
     """None: a poll of our own."""
-    targets: frozenset[str]
+    targets: tuple[str, ...]
+    """As asked for; one that was named twice counts twice."""
     started: bool = False
     """Poll calls are shown as running from their acceptance on; this tells when it is true."""
     results: dict[str, TargetResult] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Jobs:
     def add(self, run: Run, kind: IntentKind | None, targets: Iterable[str]) -> None:
         """A run begins to wait for a result of each target (the id of its source)."""
         if run.job_id not in self._jobs:
-            self._jobs[run.job_id] = Job(run, kind, frozenset(targets))
+            self._jobs[run.job_id] = Job(run, kind, tuple(targets))
 
     def get(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)
@@ -83,7 +84,7 @@ class Jobs:
             job = self._jobs.get(job_id)
             if job is not None:
                 job.results[target] = result
-                if job.targets <= job.results.keys():
+                if job.results.keys() >= set(job.targets):
                     runs.append(conclude(job))
         await self._store.finish_all(runs)
         for run in runs:
@@ -110,7 +111,8 @@ def conclude(job: Job) -> Run:
     if job.kind is IntentKind.POLL:
         if not failed:
             return finished(common, RunStatus.SUCCEEDED, "poll jobs complete")
-        error = f"{len(failed)}/{len(job.targets)} poll jobs failed"
+        count = sum(not job.results[target].ok for target in job.targets)
+        error = f"{count}/{len(job.targets)} poll jobs failed"
         return finished(
             common,
             RunStatus.FAILED,

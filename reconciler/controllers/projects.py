@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from reconciler.controllers.contexts import UnknownContext
+from reconciler.controllers.contexts import DockerContext, UnknownContext
 from reconciler.controllers.record import RunRecorder, finished, utcnow
 from reconciler.controllers.stacks import StackController
 from reconciler.controllers.supervise import unexpected
@@ -26,6 +26,7 @@ from reconciler.engine.errors import EngineError, EngineUnreachable
 from reconciler.engine.snapshot import observe_project
 from reconciler.log import get_logger
 from reconciler.planner import Action, Plan, PlanError, plan_down, plan_restart, plan_start, plan_stop
+from reconciler.planner.labels import is_replica
 from state.errors import StateError
 from state.events import EventHub
 from state.model import (
@@ -39,6 +40,7 @@ from state.model import (
     RunStatus,
     Stack,
     StackKey,
+    StackOutcome,
     Trigger,
 )
 from state.observed import ObservedProject
@@ -48,6 +50,15 @@ _log = get_logger()
 
 RETRY_DELAY = 2.0
 """Seconds between attempts while the Engine or the store cannot be reached."""
+LONGEST = 1e8
+"""Seconds that stand for "no limit" where more were asked for than an Engine can count."""
+OWN_TIME = 1.0
+"""Seconds of a start that are our own: a caller that gives the application one second means the application."""
+PROOF = 0.5
+"""Seconds after which what was started is looked at: what dies at once is seen running first."""
+
+_GRACE = (IntentKind.PROJECT_STOP, IntentKind.PROJECT_REMOVE)
+"""Commands whose `timeout` is what a container gets to stop."""
 
 
 class _Refused(Exception):
@@ -69,7 +80,12 @@ class _Command:
 
     @property
     def timeout(self) -> float:
-        return float(self.payload.get("timeout", 30))
+        return min(float(self.payload.get("timeout", 30)), LONGEST)
+
+    @property
+    def unhealthy(self) -> _Refused:
+        """What a start ends with whose time is over."""
+        return _Refused("Timeout", f"application not healthy after {self.timeout:g}s")
 
 
 class ProjectController:
@@ -153,6 +169,7 @@ class ProjectController:
                 return
 
     async def _finish(self, run: Run) -> None:
+        run = replace(run, stacks=tuple(replace(stack, status=run.status, message=run.message) for stack in run.stacks))
         while True:
             try:
                 await self._store.finish(run)
@@ -197,25 +214,43 @@ class ProjectController:
     async def _override(self, command: _Command, stack: Stack, overrides: Overrides) -> None:
         """Write an override and see the stack follow it."""
         await self._store.set_overrides(stack.key, overrides)
-        outcome = await self._stacks.deploy(
-            stack.key,
-            job_id=command.run.job_id,
-            trigger=Trigger.API.value,
-            explicit=True,
-            stop_timeout=command.timeout if command.intent.kind is not IntentKind.PROJECT_START else None,
-        )
+        starting = command.intent.kind is IntentKind.PROJECT_START
+        outcome: StackOutcome | None = None
+        async with anyio.create_task_group() as tasks:
+            if starting and command.timeout > 0:
+                tasks.start_soon(self._time_out, stack.key, command.timeout, tasks.cancel_scope)
+            outcome = await self._stacks.deploy(
+                stack.key,
+                job_id=command.run.job_id,
+                trigger=Trigger.API.value,
+                explicit=True,
+                stop_timeout=command.timeout if command.intent.kind in _GRACE else None,
+            )
+            tasks.cancel_scope.cancel()
+        if outcome is None:
+            raise command.unhealthy
         if outcome.status is RunStatus.FAILED:
             raise _Refused("ActionFailed", outcome.message)
 
+    async def _time_out(self, key: StackKey, seconds: float, waiting: anyio.CancelScope) -> None:
+        """End the wait for a start. The time is for the application: while the Engine is away, it is the
+        Engine that is waited for, and what looks well when the time is over is about to be found so."""
+        await anyio.sleep(seconds)
+        while not waiting.cancel_called:
+            await anyio.sleep(OWN_TIME)
+            if not self._stacks.well(key):
+                waiting.cancel()
+
     async def _restart(self, command: _Command, stack: Stack | None) -> None:
-        """Restart what runs, once each; a stopped stack is started (the override ends).
+        """Restart what runs, once each; a stopped stack is started (the override ends). One that was
+        removed stays away: only a start, a poll asked for or a change of its own brings it back.
 
         Since when each container runs is noted before the first of them is touched. When the
         command is taken up again, those that run since another moment had their restart, or are
         new: they are left alone.
         """
-        if stack is not None and (stack.overrides.stopped or stack.overrides.removed):
-            await self._override(command, stack, replace(stack.overrides, stopped=False, removed=None))
+        if stack is not None and stack.overrides.stopped and stack.overrides.removed is None:
+            await self._override(command, stack, replace(stack.overrides, stopped=False))
             return
         before: dict[str, str] | None = command.progress.get("before")
 
@@ -241,22 +276,43 @@ class ProjectController:
 
         async def decide(seen: ObservedProject) -> Plan:
             if kind is IntentKind.PROJECT_START:
-                return plan_start(key, seen, timeout=timeout)
+                return plan_start(key, seen, timeout=max(0.0, timeout))
             if kind is IntentKind.PROJECT_STOP:
                 return plan_stop(key, seen, timeout=timeout)
             images: bool | str = True if command.payload.get("images", True) else "local"
             volumes = bool(command.payload.get("volumes", True))
             return plan_down(key, seen, project=None, volumes=volumes, images=images, timeout=timeout)
 
-        await self._execute(command, decide)
+        began = anyio.current_time()
+        context = await self._execute(command, decide)
+        if kind is IntentKind.PROJECT_START:
+            left = None if timeout <= 0 else max(0.0, began + timeout + OWN_TIME - anyio.current_time())
+            await self._ready(command, context, left)
 
-    async def _execute(self, command: _Command, decide: Callable[[ObservedProject], Awaitable[Plan]]) -> None:
+    async def _ready(self, command: _Command, context: DockerContext, seconds: float | None) -> None:
+        """Wait until all containers of a project run and are healthy, or have done their work."""
+        name = command.key.name
+        topics = (("observed", context.name, name), ("connection", context.name))
+        with context.observed.watch.subscribe(*topics) as changed:
+            with anyio.move_on_after(seconds):
+                await anyio.sleep(PROOF)
+                try:
+                    while not _all_ready(await observe_project(context.engine, context.observed, name)):
+                        await changed.wait()
+                except EngineUnreachable:
+                    raise
+                except EngineError as error:
+                    raise _Refused("EngineRefused", str(error)) from error
+                return
+        raise command.unhealthy
+
+    async def _execute(self, command: _Command, decide: Callable[[ObservedProject], Awaitable[Plan]]) -> DockerContext:
         try:
             async with self._stacks.exclusive(command.key) as context:
                 seen = await observe_project(context.engine, context.observed, command.key.name)
                 plan_ = await decide(seen)
                 if plan_.empty:
-                    return
+                    return context
                 recorder = RunRecorder(
                     store=self._store,
                     hub=self._hub,
@@ -285,6 +341,23 @@ class ProjectController:
             raise _Refused("EngineRefused", str(error)) from error
         if not result.ok:
             raise _Refused(result.code or "ActionFailed", result.message)
+        return context
+
+
+def _all_ready(seen: ObservedProject) -> bool:
+    """Whether nothing is left to wait for; raises `_Refused` when waiting is of no use."""
+    ready = True
+    for container in seen.containers:
+        if not is_replica(container) or container.state in ("dead", "removing"):
+            continue
+        if container.state == "exited":
+            if container.exit_code:
+                raise _Refused("Exited", f"container {container.name} exited ({container.exit_code})")
+            continue
+        if container.state == "running" and container.health == "unhealthy":
+            raise _Refused("Unhealthy", f"container {container.name} is unhealthy")
+        ready = ready and container.state == "running" and container.health in ("", "healthy")
+    return ready
 
 
 def _without(plan_: Plan, containers: frozenset[str]) -> Plan:

@@ -25,6 +25,7 @@ from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.reconcile import Request, StackReconciler
 from reconciler.controllers.supervise import supervise, unexpected
 from reconciler.log import get_logger
+from reconciler.planner.labels import is_replica
 from state.errors import StateError
 from state.events import EventHub
 from state.metrics import Metrics
@@ -112,6 +113,19 @@ class StackController:
                 waiting.remove(request)
         assert request.outcome is not None
         return request.outcome
+
+    def well(self, key: StackKey) -> bool:
+        """Whether nothing speaks against a stack's containers being up, by what is known without asking;
+        so too while their Engine is not heard."""
+        observed = self._contexts.observed.get(key.context)
+        if observed is None or not observed.connected:
+            return True
+        containers = [container for container in observed.project(key.name) if is_replica(container)]
+        return bool(containers) and all(
+            (container.state == "running" and container.health in ("", "healthy"))
+            or (container.state == "exited" and not container.exit_code)
+            for container in containers
+        )
 
     @asynccontextmanager
     async def exclusive(self, key: StackKey) -> AsyncIterator[DockerContext]:

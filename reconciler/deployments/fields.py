@@ -66,8 +66,8 @@ def flag(value: Any) -> bool:
 def whole(value: Any) -> int:
     found = value.value if isinstance(value, Scalar) else value
     if isinstance(found, float) and found.is_integer():
-        return int(found)
-    if isinstance(found, int) and not isinstance(found, bool):
+        found = int(found)
+    if isinstance(found, int) and not isinstance(found, bool) and -(2**63) <= found < 2**63:
         return found
     raise ValueError(f"expected a whole number, found {describe(value)}")
 

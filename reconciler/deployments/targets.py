@@ -23,6 +23,8 @@ from state.targets import InvalidTarget, ValidatedTarget
 DEFAULT_REFERENCE = "refs/heads/main"
 DEFAULT_INTERVAL = 180.0
 MIN_INTERVAL = 10
+MOST_SECONDS = 2**63
+"""What Go's integers hold."""
 KEYS = ("source", "url", "reference", "interval", "target", "run_once", "watch", "deployments")
 
 _DURATION = re.compile(
@@ -131,7 +133,7 @@ def parse_interval(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(expected)
     if isinstance(value, (int, float)):
-        if value != value or value in (float("inf"), float("-inf")) or value != int(value):
+        if not abs(value) < MOST_SECONDS or value != int(value):
             raise ValueError(expected)
         return float(value)
     text = value.strip()
@@ -141,7 +143,7 @@ def parse_interval(value: Any) -> float:
         seconds = None
     if seconds is None:
         seconds = _duration(text, expected)
-    if seconds != seconds or seconds in (float("inf"), float("-inf")) or seconds != int(seconds):
+    if not abs(seconds) < MOST_SECONDS or seconds != int(seconds):
         raise ValueError(expected)
     return seconds
 

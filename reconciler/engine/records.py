@@ -41,13 +41,28 @@ def parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+def _health(state: Mapping[str, Any]) -> str:
+    """What the health check says. The Engine calls a paused container unhealthy, and still so when it
+    goes on, until the next check: no check has failed then."""
+    health = state.get("Health") or {}
+    status = str(health.get("Status") or "")
+    if status == "unhealthy" and state.get("Status") == "running" and health.get("FailingStreak") == 0:
+        return "starting"
+    return "" if status == "none" else status
+
+
+def command_text(inspect: Mapping[str, Any]) -> str:
+    """Program and arguments as the Engine's own list words them: an argument with a blank in it is quoted."""
+    arguments = (f"'{argument}'" if " " in argument else argument for argument in map(str, inspect.get("Args") or []))
+    return " ".join([str(inspect.get("Path") or ""), *arguments]).strip()
+
+
 def container_record(inspect: Mapping[str, Any], *, stopped_by_hand: bool = False) -> ObservedContainer:
     """From `GET /containers/{id}/json`."""
     state = inspect.get("State") or {}
     config = inspect.get("Config") or {}
     network = inspect.get("NetworkSettings") or {}
     mounts = inspect.get("Mounts") or []
-    health = (state.get("Health") or {}).get("Status") or ""
     labels = _shared(config.get("Labels"))
     return ObservedContainer(
         id=inspect["Id"],
@@ -56,7 +71,7 @@ def container_record(inspect: Mapping[str, Any], *, stopped_by_hand: bool = Fals
         image_id=str(inspect.get("Image", "")),
         labels=labels,
         state=str(state.get("Status", "")),
-        health="" if health == "none" else health,
+        health=_health(state),
         exit_code=int(state.get("ExitCode") or 0),
         restart_count=int(inspect.get("RestartCount") or 0),
         error=str(state.get("Error") or ""),
@@ -64,7 +79,7 @@ def container_record(inspect: Mapping[str, Any], *, stopped_by_hand: bool = Fals
         created_at=parse_time(inspect.get("Created")),
         started_at=parse_time(state.get("StartedAt")),
         finished_at=parse_time(state.get("FinishedAt")),
-        command=" ".join([str(inspect.get("Path") or ""), *map(str, inspect.get("Args") or [])]).strip(),
+        command=command_text(inspect),
         ports=_published(network.get("Ports") or {}),
         mounts=tuple(sorted(str(mount.get("Name") or mount.get("Source") or "") for mount in mounts)),
         local_volumes=sum(

@@ -2,6 +2,7 @@
 
     SourceError
     ├── InvalidURL           what was given is no usable repository URL
+    │   └── InvalidRepositoryName  its path would leave the folder of checkouts
     ├── SourceUnreachable    no connection, or the connection broke
     ├── SourceTimeout        the deadline passed; the git process group was killed
     ├── AuthenticationFailed the server refused the credentials, or wants some
@@ -41,6 +42,10 @@ class SourceError(Exception):
 
 class InvalidURL(SourceError):
     code = "InvalidURL"
+
+
+class InvalidRepositoryName(InvalidURL):
+    code = "InvalidRepositoryName"
 
 
 class SourceUnreachable(SourceError):

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
-from reconciler.sources.errors import InvalidURL
+from reconciler.sources.errors import InvalidRepositoryName, InvalidURL
 
 _SCP = re.compile(r"^(?P<user>[A-Za-z0-9._-]+)@(?P<host>[A-Za-z0-9._-]+):(?P<path>.+)$", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
@@ -154,7 +154,7 @@ def _checked(url: GitURL, text: str) -> GitURL:
     if not any(name):
         raise InvalidURL(f"invalid Git URL: no repository in '{shown}'")
     if any(part in ("..", ".") for part in parts) or any("\\" in part or "\0" in part for part in parts):
-        raise InvalidURL(f"invalid repository name: '{url.repository}'")
+        raise InvalidRepositoryName(f"invalid repository name: '{url.repository}'")
     if url.ssh and not url.scp and not url.path.startswith("/"):
         raise InvalidURL(f"invalid Git URL: no repository in '{shown}'")
     return url

@@ -48,6 +48,7 @@ _UNFINISHED = (RunStatus.ACCEPTED.value, RunStatus.RUNNING.value)
 _RUNS_MADE_BY_PEOPLE = (Trigger.WEBHOOK, Trigger.POLL, Trigger.SCHEDULED_JOB)
 
 _INTENT = select(tables.intents).where(tables.intents.c.id == bindparam("id"))
+_INTENT_OF_KEY = select(tables.intents).where(tables.intents.c.idempotency_key == bindparam("idempotency_key"))
 _SAME_INTENT = select(tables.intents).where(
     or_(
         tables.intents.c.id == bindparam("id"),
@@ -131,6 +132,10 @@ class Runs(SqlBase):
 
     async def get_intent(self, intent_id: str) -> Intent | None:
         row = await self._row(_INTENT, {"id": intent_id})
+        return None if row is None else codec.intent_from_row(row)
+
+    async def find_intent(self, idempotency_key: str) -> Intent | None:
+        row = await self._row(_INTENT_OF_KEY, {"idempotency_key": codec.clean(idempotency_key)})
         return None if row is None else codec.intent_from_row(row)
 
     async def note_progress(self, intent_id: str, progress: Mapping[str, object]) -> None:

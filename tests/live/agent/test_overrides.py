@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from tests.live.agent.conftest import World
 from tests.support.repository import compose, deploy_config, service
@@ -13,6 +17,18 @@ def do(world: World, action: str, **query: object) -> None:
     arguments = "&".join(f"{name}={value}" for name, value in query.items())
     answer = world.agent.post(f"/v1/api/project/{world.project}/{action}?{arguments}")
     assert answer.status == 200, answer
+
+
+def foreign(place: World, **more: Any) -> str:
+    """A container of a project that Moored does not manage, created, and seen by the agent; its id."""
+    labels = {"com.docker.compose.project": place.project, "com.docker.compose.service": "web"}
+    labels |= {"com.docker.compose.container-number": "1", "com.docker.compose.oneoff": "False"}
+    body = {"Image": "moored/busybox:1", "Labels": labels, **more}
+    made = place.engine.call("POST", "/containers/create", {"name": f"{place.project}-web-1"}, body)
+    path = f"/v1/api/project/{place.project}"
+    place.agent.until(lambda: place.agent.get(path).status == 200, 20, "the project was seen")
+    container: str = made["Id"]
+    return container
 
 
 def test_stopped_by_hand_stays_stopped_until_somebody_starts_it(place: World) -> None:
@@ -107,6 +123,18 @@ def test_a_removed_project_comes_back_by_an_explicit_poll_or_start(place: World)
     place.assert_rests()
 
 
+def test_a_restart_does_not_bring_back_what_was_removed(place: World) -> None:
+    place.deploy(service("web"))
+    removal = place.agent.delete(f"/v1/api/project/{place.project}?timeout=1&images=false")
+    stacks = place.agent.run(removal.job_id)["stacks"]
+    assert [(stack["stack"], stack["status"]) for stack in stacks] == [(place.project, "succeeded")]
+    answer = place.agent.post(f"/v1/api/project/{place.project}/restart")
+    assert (answer.status, answer.body["error"]) == (404, f"project not found: {place.project}")
+    assert place.running() == set()
+    do(place, "start")
+    assert place.running() == {"web-1"}
+
+
 def test_removal_takes_volumes_unless_told_not_to_and_never_those_of_others(place: World) -> None:
     other = f"{place.project}-other"
     external = f"{place.project}-external"
@@ -155,20 +183,88 @@ def test_a_restart_that_was_accepted_survives_kill_and_is_done_once(place: World
 
 
 def test_calls_on_a_foreign_project_act_once_and_leave_no_trace(place: World) -> None:
-    labels = {"com.docker.compose.project": place.project, "com.docker.compose.service": "web"}
-    labels |= {"com.docker.compose.container-number": "1", "com.docker.compose.oneoff": "False"}
-    body = {"Image": "moored/busybox:1", "Cmd": ["sleep", "3600"], "Labels": labels, "HostConfig": {"Init": True}}
-    made = place.engine.call("POST", "/containers/create", {"name": f"{place.project}-web-1"}, body)
-    place.engine.call("POST", f"/containers/{made['Id']}/start")
-    place.agent.until(
-        lambda: place.agent.get(f"/v1/api/project/{place.project}").status == 200, 20, "the project was seen"
-    )
+    container = foreign(place, Cmd=["sleep", "3600"], HostConfig={"Init": True})
+    do(place, "start")
     do(place, "stop", timeout=1)
     assert place.running() == set()
-    place.engine.call("POST", f"/containers/{made['Id']}/start")
+    place.engine.call("POST", f"/containers/{container}/start")
     time.sleep(1)  # nobody shall do anything in this time
     assert place.running() == {"web-1"}
     assert place.agent.stack(place.project) is None
+
+
+def test_what_is_left_of_a_foreign_project_can_be_removed(place: World) -> None:
+    foreign(place, Cmd=["true"])
+    labels = {"com.docker.compose.project": place.project, "com.docker.compose.volume": "data"}
+    place.engine.call("POST", "/volumes/create", body={"Name": f"{place.project}_data", "Labels": labels})
+    place.agent.until(lambda: place.volumes() == {"data"}, 10, "the volume is there")
+    path = f"/v1/api/project/{place.project}"
+    assert place.agent.delete(f"{path}?volumes=false&images=false&timeout=0").status == 200
+    assert place.agent.get(path).status == 404
+    assert place.volumes() == {"data"}
+    assert place.agent.delete(f"{path}?images=false").status == 200
+    assert place.volumes() == set()
+    place.agent.until(lambda: place.agent.delete(path).status == 404, 10, "nothing is left")
+
+
+STARTING = {"Test": ["CMD", "false"], "Interval": 10**9, "Retries": 1000}
+
+
+def never_healthy(place: World) -> None:
+    """A foreign project, stopped; its health check says nothing for long."""
+    foreign(place, Cmd=["sleep", "3600"], HostConfig={"Init": True}, Healthcheck=STARTING)
+
+
+def never_healthy_stack(place: World) -> None:
+    """A managed one."""
+    web = service("web", healthcheck='{test: ["CMD", "false"], interval: 1s, retries: 1000}')
+    place.commit(web)
+    job = place.agent.poll(place.repository.url, wait=False)
+    assert job.status == 202, job
+    place.agent.until(lambda: place.running() == {"web-1"}, 30, "it runs")
+    do(place, "stop", timeout=1)
+
+
+@pytest.mark.parametrize("make", [never_healthy, never_healthy_stack])
+def test_a_start_fails_when_its_time_is_over_before_all_are_well(place: World, make: Callable[[World], None]) -> None:
+    make(place)
+    answer = place.agent.post(f"/v1/api/project/{place.project}/start?timeout=2")
+    assert (answer.status, answer.body["error"]) == (500, "application not healthy after 2s")
+    assert answer.content == "failed to start project"
+    assert place.running() == {"web-1"}, "it was started all the same"
+
+
+def healthy(place: World) -> None:
+    check = {"Test": ["CMD", "true"], "Interval": 10**9}
+    foreign(place, Cmd=["sleep", "3600"], HostConfig={"Init": True}, Healthcheck=check)
+    do(place, "start")
+
+
+def healthy_stack(place: World) -> None:
+    place.deploy(service("web", healthcheck='{test: ["CMD", "true"], interval: 1s}'))
+
+
+@pytest.mark.parametrize("make", [healthy, healthy_stack])
+def test_a_start_of_what_was_paused_waits_for_its_next_check(place: World, make: Callable[[World], None]) -> None:
+    """The Engine calls it unhealthy until then."""
+    make(place)
+    place.engine.call("POST", f"/containers/{place.project}-web-1/pause")
+    do(place, "start")
+    assert place.containers()[f"{place.project}-web-1"]["State"]["Health"]["Status"] == "healthy"
+
+
+def test_a_start_of_what_ends_at_once_fails(place: World) -> None:
+    foreign(place, Cmd=["false"])
+    answer = place.agent.post(f"/v1/api/project/{place.project}/start?timeout=0")
+    assert (answer.status, answer.body["error"]) == (500, f"container {place.project}-web-1 exited (1)")
+
+
+def test_seconds_beyond_what_an_engine_counts_are_no_limit(place: World) -> None:
+    place.deploy(service("web"))
+    do(place, "restart", timeout=2**63 - 1)
+    do(place, "stop", timeout=2**63 - 1)
+    do(place, "start", timeout=-1)
+    assert place.running() == {"web-1"}
 
 
 def test_commands_of_one_project_follow_each_other(place: World) -> None:

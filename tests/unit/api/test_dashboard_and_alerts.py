@@ -103,6 +103,4 @@ def test_histograms_have_doco_cds_buckets() -> None:
     families = text_string_to_metric_families(metrics.render().decode())
     (polls,) = [family for family in families if family.name == "doco_cd_poll_duration_seconds"]
     bounds = [sample.labels["le"] for sample in polls.samples if sample.name.endswith("_bucket")]
-    assert [float(bound) for bound in bounds] == [
-        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, float("inf"),
-    ]  # fmt: skip
+    assert bounds == ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"]

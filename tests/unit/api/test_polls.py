@@ -100,6 +100,13 @@ async def test_bodies_that_are_taken(kit: Kit, body: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
+async def test_half_a_surrogate_pair_becomes_a_replacement_character(kit: Kit) -> None:
+    body = r'[{"url": "https://git.example/a.git", "reference": "\ud83d\ude00 \ud800", "target": "\\ud800"}]'
+    assert (await kit.post(POLL, content=body)).status_code == 200
+    target = kit.controller.seen[0].payload["targets"][0]
+    assert (target["reference"], target["target"]) == ("\U0001f600 \ufffd", r"\ud800")
+
+
 DECODING = "failed to decode json in body"
 REFUSED: list[tuple[str, str, str]] = [
     ("", DECODING, "EOF"),
@@ -111,6 +118,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("\ufeff[]", DECODING, "line 1, column 1: expecting value"),
     ("[NaN]", DECODING, "NaN is not JSON"),
     ("[" * 100_000, DECODING, "the value is nested too deeply"),
+    ('[{"deployments": [' + '{"a":' * 200 + "1" + "}" * 200 + "]}]", DECODING, "the value is nested too deeply"),
     ('{"url": "x"}', DECODING, "expected an array of poll configurations, found object"),
     ("[5]", DECODING, "poll configuration 0: expected object, found number"),
     ('[{"url": 5}]', DECODING, 'key "url" of poll configuration 0: expected string, found number'),

@@ -203,6 +203,18 @@ async def test_a_repeated_key_acts_once(kit: Kit) -> None:
     assert (await kit.post("/v1/api/project/shop/stop", headers=headers)).status_code == 409
 
 
+async def test_a_repeated_removal_is_answered_alike_when_the_project_is_gone(kit: Kit) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first = await kit.delete("/v1/api/project/shop", headers=headers)
+    assert first.status_code == 200
+    kit.default.drop_container(next(iter(kit.default.containers)))
+    assert (await kit.delete("/v1/api/project/Shop", headers=headers)).text == first.text.replace("shop", "Shop")
+    assert len(kit.controller.seen) == 1
+    assert (await kit.delete("/v1/api/project/shop?volumes=false", headers=headers)).status_code == 409
+    assert (await kit.delete("/v1/api/project/other", headers=headers)).status_code == 404
+    assert (await kit.delete("/v1/api/project/shop")).status_code == 404
+
+
 async def test_a_managed_stack_without_containers_can_be_acted_on(kit: Kit) -> None:
     await manage(kit.store, "gone")
     assert body(await kit.post("/v1/api/project/gone/start")) == (200, None, "project started: gone")

@@ -12,7 +12,7 @@ from api.services import ApiOptions
 from api.webhooks.payload import BadPayload, parse_github, parse_oci, split_artifact
 from api.webhooks.routes import is_local
 from state.model import IntentKind, Run, RunStatus, Trigger
-from tests.unit.api.conftest import SECRET, Kit, failing, sign
+from tests.unit.api.conftest import SECRET, Kit, failing, sign, succeed
 
 OLD, NEW, ZERO = "a" * 40, "b" * 40, "0" * 40
 PUSH: dict[str, Any] = {
@@ -220,9 +220,9 @@ async def test_no_proof_at_all_is_400(kit: Kit) -> None:
     assert not await kit.store.list_runs()
 
 
-@pytest.mark.parametrize("value", ["Basic", "Basic !!!", "Bearer kit-secret", "Basic eA=="])
+@pytest.mark.parametrize("value", ["Basic", "Basic !!!", "Bearer kit-secret", "Basic eA==", "Basic \u00e4"])
 async def test_bad_basic_authentication_is_refused(kit: Kit, value: str) -> None:
-    answer = await kit.client.post("/v1/webhook", json=AZURE, headers={"Authorization": value})
+    answer = await kit.client.post("/v1/webhook", json=AZURE, headers={b"Authorization": value.encode()})
     assert answer.status_code == 401
 
 
@@ -281,6 +281,7 @@ DELETIONS = [
     ("gogs", {"ref": "v1", "ref_type": "tag", "repository": PUSH["repository"]}, "delete"),
     ("gitlab", changed(GITLAB, after=ZERO, checkout_sha=None), "Push Hook"),
     ("gitlab", changed(GITLAB, after=ZERO, checkout_sha=None), "Tag Push Hook"),
+    ("gitlab", changed(GITLAB, object_kind="push", after=ZERO, checkout_sha=None), "System Hook"),
     ("bitbucket", changed(BITBUCKET, push={"changes": [{"old": {"type": "branch", "name": "x"}, "new": None}]}), None),
     ("bitbucket", changed(DATA_CENTER, changes=[{"ref": {"id": "refs/heads/x"}, "type": "DELETE"}]), None),
     (
@@ -402,6 +403,28 @@ async def test_a_replayed_delivery_does_nothing_twice_and_is_answered_as_the_fir
     assert len(await kit.store.list_runs()) == 1
 
 
+async def test_a_delivery_that_failed_is_tried_again_when_it_comes_again(kit: Kit) -> None:
+    kit.controller.outcome = failing("deployment failed", "registry away")
+    jobs = []
+    for _ in range(2):
+        answer = await deliver(kit, "github", PUSH, X_GitHub_Delivery="72d3162e")
+        assert answer.status_code == 500
+        jobs.append(answer.json()["job_id"])
+    kit.controller.outcome = succeed
+    for _ in range(2):
+        answer = await deliver(kit, "github", PUSH, X_GitHub_Delivery="72d3162e")
+        assert answer.status_code == 201
+        jobs.append(answer.json()["job_id"])
+    assert len(set(jobs)) == 3
+    assert jobs[2] == jobs[3], "done once"
+
+
+async def test_another_push_under_a_used_delivery_id_is_not_swallowed(kit: Kit) -> None:
+    for commit in (NEW, "3" * 40):
+        await deliver(kit, "github", changed(PUSH, after=commit), X_GitHub_Delivery="72d3162e")
+    assert [intent.payload["commit"] for intent in kit.controller.seen] == [NEW, "3" * 40]
+
+
 async def test_one_event_for_two_targets_is_two_deliveries(kit: Kit) -> None:
     for target in ("prod", "stage"):
         answer = await deliver(kit, "github", PUSH, path=f"/v1/webhook/{target}?wait=true", X_GitHub_Delivery="1")
@@ -433,7 +456,8 @@ async def test_several_references_in_one_delivery_are_several_intents(kit: Kit) 
     assert answer.json()["job_id"] == kit.controller.seen[0].id
     assert (answer.status_code, answer.json()["content"]) == (500, "v2: no such image")
     again = await deliver(kit, "bitbucket", payload, X_Request_UUID="1")
-    assert (again.text, len(kit.controller.seen)) == (answer.text, 2)
+    assert again.text == answer.text
+    assert [intent.payload["ref"] for intent in kit.controller.seen[2:]] == ["refs/tags/v2"], "what failed"
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])

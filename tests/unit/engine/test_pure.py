@@ -103,7 +103,7 @@ def test_a_container_record_ignores_what_changes_without_meaning():
         "Id": "a" * 64,
         "Name": "/p-web-1",
         "Path": "sh",
-        "Args": ["-c", "x"],
+        "Args": ["-c", "sleep 1"],
         "State": {"Status": "running", "Health": {"Status": "healthy", "Log": [{"Output": "one"}]}},
         "Config": {"Image": "i", "Labels": {"com.docker.compose.project": "p"}},
         "Mounts": [
@@ -120,7 +120,7 @@ def test_a_container_record_ignores_what_changes_without_meaning():
     other["State"]["Health"]["Log"] = [{"Output": "two"}]
     other["Mounts"].reverse()
     assert container_record(other) == first
-    assert first.command == "sh -c x"
+    assert first.command == "sh -c 'sleep 1'", "as docker ps has it"
     assert first.mounts == ("/s", "v")
     assert first.local_volumes == 1
     assert first.ports == (PublishedPort("", 53, 0, "udp"), PublishedPort("0.0.0.0", 80, 8080, "tcp"))
