@@ -115,6 +115,21 @@ def referenced_services(service: Model) -> dict[str, str]:
     return found
 
 
+def named_container(mode: str | None) -> str:
+    """The container that a `container:NAME` namespace names; empty: none."""
+    return (mode or "").removeprefix("container:") if (mode or "").startswith("container:") else ""
+
+
+def joined_containers(project: Project) -> frozenset[str]:
+    """The containers that services join by name."""
+    found = {
+        named_container(service.get(attribute))
+        for service in project.services.values()
+        for attribute in ("network_mode", "ipc", "pid")
+    }
+    return frozenset(found - {""})
+
+
 def linked_services(service: Model) -> list[tuple[str, str]]:
     """The (service, alias) pairs of `links`; an absent alias is empty."""
     pairs = []

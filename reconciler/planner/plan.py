@@ -82,6 +82,7 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
     references: dict[str, str] = {}
     present: dict[str, str] = {}
     unsettled: dict[str, str] = {}
+    recreated: set[str] = set()
     peers: dict[str, list[tuple[str, int]]] = {}
     around = Surroundings(
         desired=desired,
@@ -90,6 +91,7 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
         references=references,
         present=present,
         unsettled=unsettled,
+        recreated=recreated,
         peers=peers,
         network_ids={state.name: state.present.id for state in networks if state.present is not None},
         project_networks=frozenset(
@@ -111,6 +113,7 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
         services[name] = service
         peers[name] = service.names(desired)
         _settle_reference(desired, service, references, unsettled)
+        recreated.update(decision.final_name for decision in service.keep if decision.replaced)
         if members:
             present[name] = min(members, key=lambda container: container.name).id
     return Scene(desired, observed, groups, networks, volumes, remade_networks, remade_volumes, services, around)

@@ -14,6 +14,7 @@ from reconciler.planner.graph import (
     STARTED,
     Dependency,
     dependencies,
+    named_container,
 )
 from reconciler.planner.labels import ACTIVE
 from reconciler.planner.lifecycle import Course, course, is_scheduled
@@ -161,6 +162,22 @@ def _restart(rollout: Rollout, decision: Decision, need: Dependency, reason: Rea
             "post_start": bool(model.get("post_start")),
         },
     )
+
+
+def joined_first(rollout: Rollout) -> None:
+    """Who joins a container of this plan by its name is made and started after it: the Engine looks
+    for that name at both moments."""
+    draft, scene = rollout.draft, rollout.scene
+    for name in scene.services:
+        model = scene.desired.project.services[name]
+        joined = {named_container(model.get(attribute)) for attribute in ("network_mode", "ipc", "pid")}
+        joined.update(named_container(entry).partition(":")[0] for entry in model.get("volumes_from") or ())
+        for other in joined - {""}:
+            for action_id in rollout.made.get(name, ()):
+                for kind in (ActionKind.CREATE_CONTAINER, ActionKind.REPLACE_CONTAINER):
+                    draft.after(action_id, f"{kind}:{other}")
+            for action_id in rollout.started.get(name, ()):
+                draft.after(action_id, f"{ActionKind.START_CONTAINER}:{other}")
 
 
 def names_and_ports(rollout: Rollout) -> None:

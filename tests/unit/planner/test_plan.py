@@ -314,6 +314,38 @@ def test_dependents_of_a_shared_network_namespace_are_recreated_with_it() -> Non
     assert made.engine.named("shop-app-1")["HostConfig"]["NetworkMode"] == f"container:{vpn}"
 
 
+JOINED = (
+    "services: {{vpn: {{image: '{}', container_name: vpn}}, "
+    "app: {{image: 'app:1', network_mode: 'container:vpn', depends_on: [vpn]}}}}"
+)
+
+
+def test_who_joins_a_container_by_name_is_made_and_started_after_it() -> None:
+    made = world("services: {zvpn: {image: 'app:1', container_name: vpn}, app: {image: 'app:1', pid: 'container:vpn'}}")
+    found = made.plan()
+    assert "create-container:vpn" in needs(found, "create-container:shop-app-1")
+    assert "start-container:vpn" in needs(found, "start-container:shop-app-1")
+
+
+def test_who_joins_a_container_by_name_is_recreated_with_it() -> None:
+    made = world(JOINED.format("app:1")).deploys()
+    found = made.wants(JOINED.format("app:2")).plan()
+    assert "network namespace of vpn changed" in reasons(found, "replace-container", "shop-app-1")
+    assert "start-container:vpn" in needs(found, "start-container:shop-app-1")
+    made.deploys()
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_container_joined_by_name_that_somebody_made_anew_is_joined_again_once_it_runs(running: bool) -> None:
+    made = world(JOINED.format("app:1")).deploys()
+    observed = made.engine.observe(made.desired)
+    vpn = replace(observed.named["vpn"], id="f" * 64, state="running" if running else "created")
+    found = plan(made.desired, replace(observed, named={"vpn": vpn}))
+    assert ("replace-container shop-app-1" in kinds(found)) is running
+    gone = plan(made.desired, replace(observed, named={}))
+    assert gone.empty, describe(gone)
+
+
 def test_who_shares_a_namespace_that_was_started_anew_is_restarted() -> None:
     made = world("services: {vpn: {image: 'app:1'}, app: {image: 'app:1', network_mode: 'service:vpn'}}").deploys()
     made.engine.stop_by_hand("shop-vpn-1")
