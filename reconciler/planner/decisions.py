@@ -245,6 +245,7 @@ def _look_inside(
     if same:
         _correct_drift(around, decision, name, has, wanted)
         _check_volumes(around, decision, name, container)
+        _check_lent_volumes(around, decision, name, container, has, wanted)
     else:
         around.redactor.learn(inspect)
         _sort_changes(around, decision, name, changes(f"services.{name}", has, wanted, around.redactor, skip), wanted)
@@ -357,6 +358,23 @@ def _check_volumes(around: Surroundings, decision: Decision, name: str, containe
         if real not in container.mounts:
             change = Change(f"services.{name}.volumes.{volume['target']}", "(another volume)", real)
             decision.replace.append(Reason("VolumeNotMounted", f"volume {real} is not mounted", (change,)))
+
+
+def _check_lent_volumes(
+    around: Surroundings,
+    decision: Decision,
+    name: str,
+    container: ObservedContainer,
+    has: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+) -> None:
+    """Compose's hash says whose volumes are taken, but not whether to read only, which it loses. So
+    only what we made is looked at."""
+    if LABEL_CONTENT not in container.labels:
+        return
+    found = changes(f"services.{name}", has, {"volumes_from": wanted["volumes_from"]}, around.redactor)
+    if found:
+        decision.replace.append(Reason("DefinitionChanged", "", tuple(change for _, change in found)))
 
 
 def _look_at_networks(

@@ -180,7 +180,6 @@ def _confinement(host: Mapping[str, Any], engine: EngineFacts) -> dict[str, Any]
     policy = host.get("RestartPolicy") or {}
     restart = policy.get("Name") or "no"
     log = host.get("LogConfig") or {}
-    ipc = host.get("IpcMode") or ""
     found: dict[str, Any] = {
         "restart": f"{restart}:{policy['MaximumRetryCount']}" if policy.get("MaximumRetryCount") else restart,
         "privileged": privileged,
@@ -221,7 +220,8 @@ def _confinement(host: Mapping[str, Any], engine: EngineFacts) -> dict[str, Any]
         "dns_search": list(host.get("DnsSearch") or []),
         "extra_hosts": sorted(host.get("ExtraHosts") or []),
         "group_add": list(host.get("GroupAdd") or []),
-        "ipc": "" if ipc in ("private", "shareable") else ipc,
+        # What Engines give unless their own configuration says otherwise, which they do not tell.
+        "ipc": host.get("IpcMode") or "private",
         "pid": host.get("PidMode") or "",
         "uts": host.get("UTSMode") or "",
         "userns_mode": host.get("UsernsMode") or "",

@@ -400,6 +400,42 @@ def test_a_renamed_network_of_the_same_subnet_waits_for_the_old_one_to_go() -> N
     made.deploys()
 
 
+@pytest.mark.parametrize(
+    "pools",
+    [
+        "[{subnet: 10.9.0.0/16}]",
+        "[{subnet: 10.9.0.0/16, gateway: 10.9.0.9, ip_range: 10.9.1.0/24, aux_addresses: {a: 10.9.0.3}}]",
+        "[{subnet: 'fd00::/64'}, {subnet: 10.9.0.0/16}]",
+    ],
+)
+def test_a_network_whose_subnet_is_no_longer_chosen_is_made_anew(pools: str) -> None:
+    made = world(NAMED.format(f"{{ipam: {{config: {pools}}}}}")).deploys()
+    for network in made.engine.networks.values():
+        # As Engines do: their own order, and a gateway that nobody asked for.
+        config = network["IPAM"]["Config"]
+        config.sort(key=lambda pool: ":" in pool["Subnet"])
+        config[0].setdefault("Gateway", "10.9.0.1")
+    found = made.wants(NAMED.format("{}")).plan()
+    assert "networks.a.ipam.config: " in reasons(found, "remove-network")
+    made.deploys()
+
+
+def test_a_network_of_an_unknown_hash_keeps_the_subnet_the_engine_chose() -> None:
+    made = world(NAMED.format("{}")).deploys()
+    for network in made.engine.networks.values():
+        network["Labels"]["com.docker.compose.config-hash"] = "f" * 64
+    assert made.plan().empty
+
+
+def test_volumes_taken_from_another_service_to_read_only_are_noticed_though_the_hash_is_the_same() -> None:
+    text = "services: {{data: {{image: 'app:1', volumes: ['/v']}}, web: {{image: 'app:1', volumes_from: ['{}']}}}}"
+    made = world(text.format("data")).deploys()
+    found = made.wants(text.format("data:ro")).plan()
+    assert kinds(found) == ["replace-container shop-web-1", "start-container shop-web-1"]
+    assert "services.web.volumes_from" in reasons(found, "replace-container")
+    made.deploys()
+
+
 def test_of_two_networks_with_one_name_the_used_one_counts_and_the_other_goes() -> None:
     made = world(NAMED.format("{}")).deploys()
     (used,) = (network for network in made.engine.networks.values() if network["Name"] == "shop_a")
