@@ -103,7 +103,7 @@ class Surroundings:
     unsettled: Mapping[str, str]
     """Service -> why whoever shares its container must be made anew."""
     recreated: set[str]
-    """Names of the containers judged so far that this plan makes anew."""
+    """Names of the containers judged so far that this plan makes, be it anew."""
     peers: Mapping[str, list[tuple[str, int]]]
     network_ids: Mapping[str, str]
     project_networks: frozenset[str]
@@ -267,7 +267,7 @@ def _look_at_joined(
         what = f"{_NAMESPACES[attribute]} of {name} changed"
         if name in around.recreated:
             host[key] = present[key]
-            decision.swept.append(Reason("NamespaceChanged", f"{what}: container {name} is recreated"))
+            decision.swept.append(Reason("NamespaceChanged", f"{what}: container {name} is made anew"))
         elif joined.startswith(name) or (other is not None and other.id == joined):
             host[key] = present[key]
         elif not same:

@@ -18,7 +18,7 @@ from reconciler.planner.decisions import Decision, Surroundings, decide, needs_i
 from reconciler.planner.down import plan_down, stop_all
 from reconciler.planner.draft import Draft
 from reconciler.planner.endpoints import network_name
-from reconciler.planner.graph import service_order, wanted_replicas
+from reconciler.planner.graph import container_name, service_order, wanted_replicas
 from reconciler.planner.groups import Groups, sort_containers
 from reconciler.planner.ignore import ignored
 from reconciler.planner.images import image_actions
@@ -114,6 +114,7 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
         peers[name] = service.names(desired)
         _settle_reference(desired, service, references, unsettled)
         recreated.update(decision.final_name for decision in service.keep if decision.replaced)
+        recreated.update(container_name(desired.project, name, number) for number in service.create)
         if members:
             present[name] = min(members, key=lambda container: container.name).id
     return Scene(desired, observed, groups, networks, volumes, remade_networks, remade_volumes, services, around)

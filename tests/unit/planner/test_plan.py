@@ -315,8 +315,7 @@ def test_dependents_of_a_shared_network_namespace_are_recreated_with_it() -> Non
 
 
 JOINED = (
-    "services: {{vpn: {{image: '{}', container_name: vpn}}, "
-    "app: {{image: 'app:1', network_mode: 'container:vpn', depends_on: [vpn]}}}}"
+    "services: {{vpn: {{image: '{}', container_name: vpn}}, app: {{image: 'app:1', network_mode: 'container:vpn'}}}}"
 )
 
 
@@ -327,8 +326,21 @@ def test_who_joins_a_container_by_name_is_made_and_started_after_it() -> None:
     assert "start-container:vpn" in needs(found, "start-container:shop-app-1")
 
 
+def test_who_joins_a_container_by_name_that_was_started_anew_is_restarted() -> None:
+    made = world(JOINED.format("app:1")).deploys()
+    made.engine.stop_by_hand("vpn")
+    found = made.plan()
+    assert "start-container:vpn" in needs(found, "restart-container:shop-app-1")
+    made.engine.start(made.engine.named("vpn"))
+    assert kinds(made.plan()) == ["restart-container shop-app-1"]
+    made.deploys()
+
+
 def test_who_joins_a_container_by_name_is_recreated_with_it() -> None:
     made = world(JOINED.format("app:1")).deploys()
+    del made.engine.containers[made.engine.named("vpn")["Id"]]
+    assert "replace-container shop-app-1" in kinds(made.plan())
+    made.deploys()
     found = made.wants(JOINED.format("app:2")).plan()
     assert "network namespace of vpn changed" in reasons(found, "replace-container", "shop-app-1")
     assert "start-container:vpn" in needs(found, "start-container:shop-app-1")
