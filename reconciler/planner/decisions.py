@@ -416,7 +416,8 @@ def _look_at_networks(
         decision.disconnect.append((network, reason))
         decision.connect.append((network, endpoint, reason))
     for network in found.extra:
-        decision.disconnect.append((network, Reason(code, "", (Change(f"{prefix}.networks", network, "(none)"),))))
+        how = "connected outside Moored" if same else ""
+        decision.disconnect.append((network, Reason(code, how, (Change(f"{prefix}.networks", network, "(none)"),))))
 
 
 def _label_content(container: ObservedContainer) -> Mapping[str, str] | None:
