@@ -204,8 +204,9 @@ def names_and_ports(rollout: Rollout) -> None:
     for service in scene.services.values():
         for action_id in (*rollout.made.get(service.name, ()), *_renames(rollout, service)):
             target = action_id.partition(":")[2]
-            if target in rollout.frees_name:
-                draft.after(action_id, rollout.frees_name[target])
+            freed = rollout.frees_name.get(target)
+            if freed is not None and not draft.after(action_id, freed):
+                _set_aside(rollout, target, action_id, freed)
     holders: dict[tuple[int, str], list[ObservedContainer]] = {}
     for container in scene.observed.containers:
         if container.state in ACTIVE:
@@ -220,6 +221,22 @@ def names_and_ports(rollout: Rollout) -> None:
             for holder in holders.get((int(published), port.get("protocol") or "tcp"), ()):
                 if holder.service != name:
                     _take_over(rollout, name, holder)
+
+
+def _set_aside(rollout: Rollout, name: str, taker: str, freed: str) -> None:
+    """Two containers that exchange their names: the holder of one gives it up for a name of its own."""
+    holder = next((each for each in rollout.scene.observed.containers if each.name == name), None)
+    if holder is None:
+        return
+    aside = rollout.draft.add(
+        ActionKind.RENAME_CONTAINER,
+        f"{name}.{holder.id[:12]}",
+        service=holder.service,
+        reasons=[Reason("NameHandover", f"its name {name} goes to another container")],
+        params={"container": holder.id},
+    )
+    rollout.draft.after(taker, aside)
+    rollout.draft.after(freed, aside)
 
 
 def _renames(rollout: Rollout, service: ServicePlan) -> list[str]:

@@ -314,6 +314,21 @@ def test_dependents_of_a_shared_network_namespace_are_recreated_with_it() -> Non
     assert made.engine.named("shop-app-1")["HostConfig"]["NetworkMode"] == f"container:{vpn}"
 
 
+def test_two_services_that_exchange_their_names_do_so_in_one_plan() -> None:
+    text = "services: {{a: {{image: 'app:1', container_name: '{}'}}, b: {{image: 'app:1', container_name: '{}'}}}}"
+    made = world(text.format("one", "two")).deploys()
+    made.wants(text.format("two", "one")).deploys()
+    assert set(made.engine.states()) == {"one", "two"}
+
+
+def test_two_containers_whose_names_somebody_exchanged_get_them_back() -> None:
+    made = world("services: {a: {image: 'app:1'}, b: {image: 'app:1'}}").deploys()
+    one, other = made.engine.named("shop-a-1"), made.engine.named("shop-b-1")
+    one["Name"], other["Name"] = other["Name"], one["Name"]
+    made.deploys()
+    assert made.engine.named("shop-a-1") is one
+
+
 JOINED = (
     "services: {{vpn: {{image: '{}', container_name: vpn}}, app: {{image: 'app:1', network_mode: 'container:vpn'}}}}"
 )
