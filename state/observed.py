@@ -178,6 +178,9 @@ class ObservedProject:
     network_users: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Network id -> names of running containers outside the project that are attached to it:
     such a network is never taken away from them."""
+    named: Mapping[str, ObservedContainer] = field(default_factory=dict)
+    """Containers whose namespaces the project joins by name (`network_mode: container:NAME`) -> which
+    they are: the Engine tells their ids."""
 
 
 _revisions = itertools.count(1)

@@ -99,6 +99,9 @@ class Observer:
         """Networks and volumes that events spoke of since the list was last asked for."""
         self._acting: dict[str, int] = {}
         self._acted: dict[str, float] = {}
+        self._up: set[str] = set()
+        """Containers that a start was heard of while we acted on them, and nothing since: their events
+        come in order, so whatever stops them afterwards is not our doing."""
         self._deploying: dict[str, int] = {}
         """Projects that a plan is being carried out for."""
         self._killed: set[str] = set()
@@ -138,7 +141,10 @@ class Observer:
                     self._acting[container_id] = left
                 else:
                     del self._acting[container_id]
-                    self._acted[container_id] = now + OWN_ECHO
+                    if container_id in self._up:
+                        self._up.discard(container_id)
+                    else:
+                        self._acted[container_id] = now + OWN_ECHO
                     if container_id in self.observed.outdated:
                         self._mark("container", container_id)
 
@@ -230,6 +236,7 @@ class Observer:
             self._killed.discard(container_id)
             self._by_hand_at.pop(container_id, None)
             self._acted.pop(container_id, None)
+            self._up.discard(container_id)
             self.observed.drop_container(container_id, time.monotonic())
             return
         if container_id in self._acting:
@@ -240,8 +247,12 @@ class Observer:
             self._killed.discard(container_id)
             self._by_hand_at.pop(container_id, None)
             self.observed.stopped_by_hand.discard(container_id)
+            self._acted.pop(container_id, None)
+            if container_id in self._acting:
+                self._up.add(container_id)
         elif self._is_ours(container_id):
-            return
+            if action in ("kill", "die", "stop"):
+                self._up.discard(container_id)
         elif action == "kill":
             # The signal need not end it: only a `die` that follows tells.
             self._killed.add(container_id)

@@ -31,6 +31,7 @@ from reconciler.engine.records import (
     network_record,
     volume_record,
 )
+from reconciler.planner.graph import joined_containers
 from reconciler.planner.images import image_references as references_of
 from reconciler.planner.model import DesiredStack
 from state.observed import (
@@ -203,7 +204,7 @@ async def observe_project(engine: Engine, observed: ObservedContext, desired: De
         if observed.connected:
             others.extend(observed.containers.values())
             return
-        patterns = [f"^/?{pattern}$" for pattern in _name_patterns(desired)]
+        patterns = [f"^/?{pattern}$" for pattern in _sought_patterns(desired)]
         for chosen in ({"name": patterns}, {"network": sorted(network_names)}):
             if any(chosen.values()):
                 params: dict[str, Any] = {"all": True, "filters": filters(**chosen)}
@@ -241,7 +242,9 @@ def _project(
     name = desired if isinstance(desired, str) else desired.key.name
     pattern = re.compile("|".join(_name_patterns(desired)) or r"(?!)")
     networks = sorted(networks, key=lambda network: (network.name, network.id))
+    containers, others = tuple(containers), tuple(others)
     strangers = {other.id: other for other in others if other.project != name}.values()
+    joined = frozenset() if isinstance(desired, str) else joined_containers(desired.project)
     return ObservedProject(
         engine=facts,
         containers=tuple(sorted(containers, key=lambda container: container.name)),
@@ -254,6 +257,7 @@ def _project(
             for network in networks
             if (users := tuple(sorted(other.name for other in strangers if _uses(other, network.name))))
         },
+        named={other.name: other for other in (*strangers, *containers) if other.name in joined},
     )
 
 
@@ -286,6 +290,12 @@ def _name_patterns(desired: DesiredStack | str) -> list[str]:
     if services:
         patterns.append(f"{re.escape(project.name)}-({services})-[0-9]+")
     return patterns
+
+
+def _sought_patterns(desired: DesiredStack | str) -> list[str]:
+    """Regular expressions for all container names that are looked for outside the project."""
+    joined = frozenset() if isinstance(desired, str) else joined_containers(desired.project)
+    return [*_name_patterns(desired), *map(re.escape, sorted(joined))]
 
 
 def _concerns(labels: Mapping[str, str], name: str, project: str, names: frozenset[str]) -> bool:

@@ -87,9 +87,13 @@ def files_digest(project: Project, service: Model) -> str:
     return hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16] if items else ""
 
 
-def depends_on_label(service: Model) -> str:
-    """`dep:condition:restart` items."""
-    return ",".join(f"{need.service}:{need.condition}:{str(need.restart).lower()}" for need in dependencies(service))
+def depends_on_label(project: Project, service: Model) -> str:
+    """`dep:condition:restart` items; services that no active profile brings are left out, as by Compose."""
+    return ",".join(
+        f"{need.service}:{need.condition}:{str(need.restart).lower()}"
+        for need in dependencies(service)
+        if need.service in project.services
+    )
 
 
 def content_label(desired: DesiredStack, service_name: str) -> str:
@@ -143,7 +147,7 @@ def container_labels(
                 project, service_name, form=HASH_FORM, references=references
             ),
             "com.docker.compose.container-number": str(number),
-            LABEL_DEPENDS_ON: depends_on_label(service),
+            LABEL_DEPENDS_ON: depends_on_label(project, service),
         }
     )
     if project.env_files:
@@ -195,7 +199,7 @@ def container_spec(
     references, images = references or {}, images or {}
     final = container_name(project, service, number)
     image = images.get(image_reference(project, service))
-    links = link_strings(project, model, expected_peers(desired, service) if peers is None else peers)
+    links = link_strings(project, model, number, expected_peers(desired, service) if peers is None else peers)
     attached = endpoints(project, service, number, engine, links)
     network_mode = model.get("network_mode") or (attached[0][0] if attached else "none")
     body: Json = without_empty(

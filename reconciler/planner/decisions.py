@@ -32,6 +32,7 @@ from reconciler.planner.graph import (
     container_name,
     image_reference,
     linked_services,
+    named_container,
     referenced_services,
     service_networks,
 )
@@ -52,6 +53,9 @@ _FROM_IMAGE = frozenset(
     {"command", "entrypoint", "user", "working_dir", "stop_signal", "stop_grace_period", "expose", "healthcheck"}
 )
 """What the Engine fills from the image: incomparable while that image is unknown or another."""
+
+_NAMESPACES = {"network_mode": "network namespace", "ipc": "IPC namespace", "pid": "PID namespace"}
+_FULL_ID = re.compile(r"[0-9a-f]{64}")
 
 DEFINITION = "definition"
 """Content key under which the config hash is remembered that a container was changed to in place:
@@ -98,6 +102,8 @@ class Surroundings:
     """As `references`, before this plan: also those that do not stay."""
     unsettled: Mapping[str, str]
     """Service -> why whoever shares its container must be made anew."""
+    recreated: set[str]
+    """Names of the containers judged so far that this plan makes, be it anew."""
     peers: Mapping[str, list[tuple[str, int]]]
     network_ids: Mapping[str, str]
     project_networks: frozenset[str]
@@ -156,9 +162,7 @@ def decide(around: Surroundings, name: str, container: ObservedContainer) -> Dec
         (other, attribute) for other, attribute in referenced_services(service).items() if other in around.unsettled
     ]
     for other, attribute in unsettled:
-        what = {"network_mode": "network namespace", "ipc": "IPC namespace", "pid": "PID namespace"}.get(
-            attribute, "volumes"
-        )
+        what = _NAMESPACES.get(attribute, "volumes")
         decision.swept.append(Reason("NamespaceChanged", f"{what} of {other} changed: {around.unsettled[other]}"))
     if moved:
         decision.replace.append(moved)
@@ -226,6 +230,7 @@ def _look_inside(
         return
     engine = around.observed.engine
     spec = desired_spec(around, name, container.number)
+    _look_at_joined(around, decision, spec, inspect, same=same)
     image = around.observed.images.get(image_reference(around.desired.project, name))
     config = image.config if image is not None and not moved else {}
     wanted = attributes(as_inspected(spec, config, engine), engine, config)
@@ -240,10 +245,39 @@ def _look_inside(
     if same:
         _correct_drift(around, decision, name, has, wanted)
         _check_volumes(around, decision, name, container)
+        _check_lent_volumes(around, decision, name, container, has, wanted)
     else:
         around.redactor.learn(inspect)
         _sort_changes(around, decision, name, changes(f"services.{name}", has, wanted, around.redactor, skip), wanted)
     _look_at_networks(around, decision, name, spec, inspect, same=same)
+
+
+def _look_at_joined(
+    around: Surroundings, decision: Decision, spec: ContainerSpec, inspect: Json, *, same: bool
+) -> None:
+    """Namespaces joined by a container's name. The Engine tells the id that it had at creation, so
+    the spec shall say the same; unless another container has that name now, whose namespace it is
+    that is wanted, and no start finds the former any more."""
+    host, present = spec.body["HostConfig"], inspect.get("HostConfig") or {}
+    for attribute, key in (("network_mode", "NetworkMode"), ("ipc", "IpcMode"), ("pid", "PidMode")):
+        name, joined = named_container(host.get(key)), named_container(present.get(key))
+        if not name or _FULL_ID.fullmatch(name) or not _FULL_ID.fullmatch(joined):
+            continue
+        other = around.observed.named.get(name)
+        what = f"{_NAMESPACES[attribute]} of {name} changed"
+        if name in around.recreated:
+            host[key] = present[key]
+            decision.swept.append(Reason("NamespaceChanged", f"{what}: container {name} is made anew"))
+        elif joined.startswith(name) or (other is not None and other.id == joined):
+            host[key] = present[key]
+        elif not same:
+            host[key] = f"container:{other.id if other is not None else name}"
+        else:
+            host[key] = present[key]
+            if other is None or other.state != "running":
+                continue
+            reason = Reason("NamespaceChanged", f"{what}: container {name} was made anew")
+            (decision.swept if around.corrects else decision.drift).append(reason)
 
 
 def _sort_changes(
@@ -326,6 +360,23 @@ def _check_volumes(around: Surroundings, decision: Decision, name: str, containe
             decision.replace.append(Reason("VolumeNotMounted", f"volume {real} is not mounted", (change,)))
 
 
+def _check_lent_volumes(
+    around: Surroundings,
+    decision: Decision,
+    name: str,
+    container: ObservedContainer,
+    has: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+) -> None:
+    """Compose's hash says whose volumes are taken, but not whether to read only, which it loses. So
+    only what we made is looked at."""
+    if LABEL_CONTENT not in container.labels:
+        return
+    found = changes(f"services.{name}", has, {"volumes_from": wanted["volumes_from"]}, around.redactor)
+    if found:
+        decision.replace.append(Reason("DefinitionChanged", "", tuple(change for _, change in found)))
+
+
 def _look_at_networks(
     around: Surroundings, decision: Decision, name: str, spec: ContainerSpec, inspect: Json, *, same: bool
 ) -> None:
@@ -365,7 +416,8 @@ def _look_at_networks(
         decision.disconnect.append((network, reason))
         decision.connect.append((network, endpoint, reason))
     for network in found.extra:
-        decision.disconnect.append((network, Reason(code, "", (Change(f"{prefix}.networks", network, "(none)"),))))
+        how = "connected outside Moored" if same else ""
+        decision.disconnect.append((network, Reason(code, how, (Change(f"{prefix}.networks", network, "(none)"),))))
 
 
 def _label_content(container: ObservedContainer) -> Mapping[str, str] | None:

@@ -22,11 +22,12 @@ def network_name(project: Project, key: str) -> str:
     return (project.networks.get(key) or {}).get("name") or f"{project.name}_{key}"
 
 
-def link_strings(project: Project, service: Model, peers: Peers) -> list[str]:
-    """`container:alias` for every linked container under each name it answers to."""
+def link_strings(project: Project, service: Model, number: int, peers: Peers) -> list[str]:
+    """`container:alias` for every linked container under each name it answers to. Compose puts the
+    number of the container that links into the numbered ones."""
     links = []
     for linked, alias in linked_services(service):
-        for name, number in peers.get(linked, ()):
+        for name, _ in peers.get(linked, ()):
             links.append(f"{name}:{alias or linked}")
             links.append(f"{name}:{linked}-{number}")
             links.append(f"{name}:{project.name}-{linked}-{number}")

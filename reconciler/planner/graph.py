@@ -56,9 +56,16 @@ def dependency_order(edges: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def service_order(project: Project) -> list[str]:
-    """The enabled services, dependencies first."""
+    """The enabled services, dependencies first, and those whose containers others join by name."""
+    owners = {container_name(project, name, 1): name for name in project.services}
     return dependency_order(
-        {name: [need.service for need in dependencies(service)] for name, service in project.services.items()}
+        {
+            name: [
+                *(need.service for need in dependencies(service)),
+                *(owners.get(joined, "") for joined in joined_by(service)),
+            ]
+            for name, service in project.services.items()
+        }
     )
 
 
@@ -113,6 +120,21 @@ def referenced_services(service: Model) -> dict[str, str]:
         if value.startswith("service:"):
             found[value.removeprefix("service:")] = attribute
     return found
+
+
+def named_container(mode: str | None) -> str:
+    """The container that a `container:NAME` namespace names; empty: none."""
+    return (mode or "").removeprefix("container:") if (mode or "").startswith("container:") else ""
+
+
+def joined_containers(project: Project) -> frozenset[str]:
+    """The containers that services join by name."""
+    return frozenset(name for service in project.services.values() for name in joined_by(service))
+
+
+def joined_by(service: Model) -> list[str]:
+    """The containers whose namespaces a service joins by name."""
+    return [name for attribute in ("network_mode", "ipc", "pid") if (name := named_container(service.get(attribute)))]
 
 
 def linked_services(service: Model) -> list[tuple[str, str]]:

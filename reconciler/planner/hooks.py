@@ -43,7 +43,7 @@ def hook_specs(
     """The `pre_start` containers of a service, in order; `container_id` lends its volumes."""
     project = desired.project
     model = project.services[service]
-    links = link_strings(project, model, expected_peers(desired, service) if peers is None else peers)
+    links = link_strings(project, model, 0, expected_peers(desired, service) if peers is None else peers)
     attached = endpoints(project, service, 0, engine, links)
     mode: str = model.get("network_mode") or (attached[0][0] if attached else "none")
     if mode.startswith("service:"):

@@ -177,7 +177,9 @@ def image_actions(
         else:
             action = _pull(desired, need, image, need.service in required, now)
             if action is None and image is None and need.service in required:
-                why = f"{need.attribute}: {need.reference} is not here and pull_policy says never to pull it"
+                there = observed.images.get(need.reference)
+                here = "not here" if there is None else f"here for {there.platform} only, not for {need.platform},"
+                why = f"{need.attribute}: {need.reference} is {here} and pull_policy says never to pull it"
                 hopeless.append((need.service, why))
         if action is not None:
             actions.setdefault(action.id, action)

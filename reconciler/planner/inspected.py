@@ -180,15 +180,14 @@ def _confinement(host: Mapping[str, Any], engine: EngineFacts) -> dict[str, Any]
     policy = host.get("RestartPolicy") or {}
     restart = policy.get("Name") or "no"
     log = host.get("LogConfig") or {}
-    ipc = host.get("IpcMode") or ""
     found: dict[str, Any] = {
         "restart": f"{restart}:{policy['MaximumRetryCount']}" if policy.get("MaximumRetryCount") else restart,
         "privileged": privileged,
         "read_only": bool(host.get("ReadonlyRootfs")),
         "init": host.get("Init"),
         "annotations": dict(host.get("Annotations") or {}) if engine.supports("1.43") else {},
-        "cap_add": sorted(host.get("CapAdd") or []),
-        "cap_drop": sorted(host.get("CapDrop") or []),
+        "cap_add": _capabilities(host.get("CapAdd")),
+        "cap_drop": _capabilities(host.get("CapDrop")),
         "cgroup": _cgroup_namespace(host, engine),
         "cgroup_parent": host.get("CgroupParent") or "",
         "cpu_count": int(host.get("CpuCount") or 0) if engine.os == "windows" else 0,
@@ -221,7 +220,8 @@ def _confinement(host: Mapping[str, Any], engine: EngineFacts) -> dict[str, Any]
         "dns_search": list(host.get("DnsSearch") or []),
         "extra_hosts": sorted(host.get("ExtraHosts") or []),
         "group_add": list(host.get("GroupAdd") or []),
-        "ipc": "" if ipc in ("private", "shareable") else ipc,
+        # What Engines give unless their own configuration says otherwise, which they do not tell.
+        "ipc": host.get("IpcMode") or "private",
         "pid": host.get("PidMode") or "",
         "uts": host.get("UTSMode") or "",
         "userns_mode": host.get("UsernsMode") or "",
@@ -245,6 +245,11 @@ def _confinement(host: Mapping[str, Any], engine: EngineFacts) -> dict[str, Any]
     ):
         found[f"blkio_config.{attribute}"] = sorted((d["Path"], d["Rate"]) for d in host.get(field) or [])
     return found
+
+
+def _capabilities(names: list[str] | None) -> list[str]:
+    """`ALL` says it all, whatever else is named beside it."""
+    return ["ALL"] if "ALL" in (names or ()) else sorted(names or ())
 
 
 def _swappiness(value: Any) -> int | None:

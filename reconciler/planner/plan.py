@@ -18,7 +18,7 @@ from reconciler.planner.decisions import Decision, Surroundings, decide, needs_i
 from reconciler.planner.down import plan_down, stop_all
 from reconciler.planner.draft import Draft
 from reconciler.planner.endpoints import network_name
-from reconciler.planner.graph import service_order, wanted_replicas
+from reconciler.planner.graph import container_name, service_order, wanted_replicas
 from reconciler.planner.groups import Groups, sort_containers
 from reconciler.planner.ignore import ignored
 from reconciler.planner.images import image_actions
@@ -87,6 +87,7 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
     references: dict[str, str] = {}
     present: dict[str, str] = {}
     unsettled: dict[str, str] = {}
+    recreated: set[str] = set()
     peers: dict[str, list[tuple[str, int]]] = {}
     around = Surroundings(
         desired=desired,
@@ -95,6 +96,7 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
         references=references,
         present=present,
         unsettled=unsettled,
+        recreated=recreated,
         peers=peers,
         network_ids={state.name: state.present.id for state in networks if state.present is not None},
         project_networks=frozenset(
@@ -116,6 +118,8 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
         services[name] = service
         peers[name] = service.names(desired)
         _settle_reference(desired, service, references, unsettled)
+        recreated.update(decision.final_name for decision in service.keep if decision.replaced)
+        recreated.update(container_name(desired.project, name, number) for number in service.create)
         if members:
             present[name] = min(members, key=lambda container: container.name).id
     return Scene(desired, observed, groups, networks, volumes, remade_networks, remade_volumes, services, around)

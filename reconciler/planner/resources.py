@@ -8,10 +8,11 @@ as it is until somebody allows its loss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_network
+from itertools import permutations, product
 from typing import Any
 
 from reconciler.compose.confighash import network_hash, volume_hash
@@ -212,15 +213,17 @@ def _network_changes(key: str, definition: Model, present: ObservedNetwork) -> l
     }
     if definition.get("enable_ipv6") is not None or inspect.get("EnableIPv6"):
         wanted["enable_ipv6"] = (bool(inspect.get("EnableIPv6")), bool(definition.get("enable_ipv6")))
-    if definition.get("enable_ipv4") is not None and "EnableIPv4" in inspect:
-        wanted["enable_ipv4"] = (bool(inspect["EnableIPv4"]), bool(definition["enable_ipv4"]))
+    if "EnableIPv4" in inspect:
+        wanted["enable_ipv4"] = (bool(inspect["EnableIPv4"]), definition.get("enable_ipv4") is not False)
     found = [_change(f"{prefix}.{field}", old, new) for field, (old, new) in wanted.items() if old != new]
-    found.extend(_ipam_changes(f"{prefix}.ipam", definition.get("ipam") or {}, inspect.get("IPAM") or {}))
+    label = present.labels.get(LABEL_CONFIG_HASH) or ""
+    found.extend(_ipam_changes(f"{prefix}.ipam", definition, inspect.get("IPAM") or {}, label))
     return found
 
 
-def _ipam_changes(prefix: str, definition: Model, present: Mapping[str, Any]) -> list[Change]:
+def _ipam_changes(prefix: str, network: Model, present: Mapping[str, Any], label: str) -> list[Change]:
     found = []
+    definition = network.get("ipam") or {}
     driver = definition.get("driver") or "default"
     if (present.get("Driver") or "default") != driver:
         found.append(_change(f"{prefix}.driver", present.get("Driver"), driver))
@@ -234,6 +237,8 @@ def _ipam_changes(prefix: str, definition: Model, present: Mapping[str, Any]) ->
     )
     if not any(pool[0] for pool in wanted):
         # Nothing chosen: any subnet the Engine picked is right, unless it was chosen once.
+        if _was_chosen(network, present.get("Config") or (), label):
+            found.append(_change(f"{prefix}.config", [_pool_text(p) for p in live], None))
         return found
     if len(wanted) == len(live):
         # A gateway that was not asked for is the Engine's choice.
@@ -246,6 +251,28 @@ def _ipam_changes(prefix: str, definition: Model, present: Mapping[str, Any]) ->
     return found
 
 
+def _was_chosen(network: Model, live: Sequence[Mapping[str, Any]], label: str) -> bool:
+    """Whether the network's hash is that of its definition with the subnets it has. A gateway may
+    have been chosen or not; the Engine tells them in an order of its own."""
+    if not live or len(live) > _MOST_POOLS:
+        return False
+    pools = [{ours: pool[theirs] for ours, theirs in _POOL_FIELDS.items() if pool.get(theirs)} for pool in live]
+    choices = [(pool, {key: value for key, value in pool.items() if key != "gateway"}) for pool in pools]
+    candidates = (
+        {**network, "ipam": {**(network.get("ipam") or {}), "config": list(ordered)}}
+        for chosen in product(*choices)
+        for ordered in permutations(chosen)
+    )
+    return any(network_hash(candidate, form) == label for candidate in candidates for form in FORMS)
+
+
+_MOST_POOLS = 3
+_POOL_FIELDS = {
+    "subnet": "Subnet",
+    "ip_range": "IPRange",
+    "gateway": "Gateway",
+    "aux_addresses": "AuxiliaryAddresses",
+}
 _Pool = tuple[str, str, str, tuple[tuple[str, str], ...]]
 
 

@@ -28,6 +28,7 @@ from reconciler.planner.startfirst import START_FIRST
 from reconciler.planner.steps import Rollout, name_taken
 from reconciler.planner.waits import (
     dependency_gate,
+    joined_first,
     names_and_ports,
     note_unavailable,
     restart_dependents,
@@ -47,6 +48,7 @@ def write_actions(draft: Draft, scene: Scene) -> None:
         _write_service(rollout, scene.services[name])
     former_networks(rollout)
     restart_dependents(rollout)
+    joined_first(rollout)
     names_and_ports(rollout)
     in_reverse_order(draft, rollout.stops)
     prune_images(rollout)

@@ -67,7 +67,7 @@ def capabilities(names: list[str] | None) -> list[str]:
         upper = name.strip().upper()
         if upper:
             result.add(upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}")
-    return ["ALL"] if "ALL" in result else sorted(result)
+    return sorted(result)
 
 
 def port_key(entry: str) -> list[str]:

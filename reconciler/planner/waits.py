@@ -14,6 +14,8 @@ from reconciler.planner.graph import (
     STARTED,
     Dependency,
     dependencies,
+    joined_by,
+    named_container,
 )
 from reconciler.planner.labels import ACTIVE
 from reconciler.planner.lifecycle import Course, course, is_scheduled
@@ -102,6 +104,12 @@ def restart_dependents(rollout: Rollout) -> None:
         ]
         if not running:
             continue
+        joined = named_container(model.get("network_mode"))
+        for decision in running:
+            if joined and scene.around.corrects and _started_since(rollout, joined, decision):
+                message = f"network namespace of {joined} changed: it was started again"
+                reason = Reason("NamespaceChanged", message)
+                _restart(rollout, decision, [f"{ActionKind.START_CONTAINER}:{joined}"], reason)
         shared = (model.get("network_mode") or "").partition("service:")[2]
         for need in dependencies(model):
             target = scene.services.get(need.service)
@@ -110,10 +118,11 @@ def restart_dependents(rollout: Rollout) -> None:
             for decision in running:
                 if need.restart and _was_recreated(rollout, target, decision.container):
                     message = f"{need.service} was recreated (depends_on.{need.service}.restart)"
-                    _restart(rollout, decision, need, Reason("DependencyRecreated", message))
+                    reason = Reason("DependencyRecreated", message)
+                    _restart(rollout, decision, _condition(rollout, name, need), reason)
                 elif need.service == shared and scene.around.corrects and _restarted_since(rollout, target, decision):
                     message = f"network namespace of {shared} changed: it was started again"
-                    _restart(rollout, decision, need, Reason("NamespaceChanged", message))
+                    _restart(rollout, decision, _condition(rollout, name, need), Reason("NamespaceChanged", message))
 
 
 def _was_recreated(rollout: Rollout, target: ServicePlan, dependent: ObservedContainer) -> bool:
@@ -143,7 +152,17 @@ def _restarted_since(rollout: Rollout, target: ServicePlan, decision: Decision) 
     return False
 
 
-def _restart(rollout: Rollout, decision: Decision, need: Dependency, reason: Reason) -> None:
+def _started_since(rollout: Rollout, joined: str, decision: Decision) -> bool:
+    """Whether a container joined by name is started by this plan, or was since who joins it was."""
+    if f"{ActionKind.START_CONTAINER}:{joined}" in rollout.draft:
+        return True
+    other, own = rollout.scene.observed.named.get(joined), decision.container.started_at
+    if other is None or other.state != "running" or other.started_at is None or own is None:
+        return False
+    return other.started_at > own
+
+
+def _restart(rollout: Rollout, decision: Decision, needs: list[str], reason: Reason) -> None:
     model = rollout.scene.desired.project.services[decision.service]
     unpause = f"{ActionKind.UNPAUSE_CONTAINER}:{decision.container.name}"
     if decision.container.state == "paused" and unpause not in rollout.draft:
@@ -153,7 +172,7 @@ def _restart(rollout: Rollout, decision: Decision, need: Dependency, reason: Rea
         decision.container.name,
         service=decision.service,
         reasons=[reason],
-        needs=[*_condition(rollout, decision.service, need), *([unpause] if unpause in rollout.draft else [])],
+        needs=[need for need in (*needs, unpause) if need in rollout.draft],
         params={
             "container": decision.container.id,
             "timeout": None,
@@ -163,14 +182,31 @@ def _restart(rollout: Rollout, decision: Decision, need: Dependency, reason: Rea
     )
 
 
+def joined_first(rollout: Rollout) -> None:
+    """Who joins a container of this plan by its name is made and started after it: the Engine looks
+    for that name at both moments."""
+    draft, scene = rollout.draft, rollout.scene
+    for name in scene.services:
+        model = scene.desired.project.services[name]
+        joined = {*joined_by(model)}
+        joined.update(named_container(entry).partition(":")[0] for entry in model.get("volumes_from") or ())
+        for other in joined - {""}:
+            for action_id in rollout.made.get(name, ()):
+                for kind in (ActionKind.CREATE_CONTAINER, ActionKind.REPLACE_CONTAINER):
+                    draft.after(action_id, f"{kind}:{other}")
+            for action_id in rollout.started.get(name, ()):
+                draft.after(action_id, f"{ActionKind.START_CONTAINER}:{other}")
+
+
 def names_and_ports(rollout: Rollout) -> None:
     """Who takes over a name or a host port waits until its present holder has given it up."""
     draft, scene = rollout.draft, rollout.scene
     for service in scene.services.values():
         for action_id in (*rollout.made.get(service.name, ()), *_renames(rollout, service)):
             target = action_id.partition(":")[2]
-            if target in rollout.frees_name:
-                draft.after(action_id, rollout.frees_name[target])
+            freed = rollout.frees_name.get(target)
+            if freed is not None and not draft.after(action_id, freed):
+                _set_aside(rollout, target, action_id, freed)
     holders: dict[tuple[int, str], list[ObservedContainer]] = {}
     for container in scene.observed.containers:
         if container.state in ACTIVE:
@@ -185,6 +221,22 @@ def names_and_ports(rollout: Rollout) -> None:
             for holder in holders.get((int(published), port.get("protocol") or "tcp"), ()):
                 if holder.service != name:
                     _take_over(rollout, name, holder)
+
+
+def _set_aside(rollout: Rollout, name: str, taker: str, freed: str) -> None:
+    """Two containers that exchange their names: the holder of one gives it up for a name of its own."""
+    holder = next((each for each in rollout.scene.observed.containers if each.name == name), None)
+    if holder is None:
+        return
+    aside = rollout.draft.add(
+        ActionKind.RENAME_CONTAINER,
+        f"{name}.{holder.id[:12]}",
+        service=holder.service,
+        reasons=[Reason("NameHandover", f"its name {name} goes to another container")],
+        params={"container": holder.id},
+    )
+    rollout.draft.after(taker, aside)
+    rollout.draft.after(freed, aside)
 
 
 def _renames(rollout: Rollout, service: ServicePlan) -> list[str]:

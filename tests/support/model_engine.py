@@ -17,7 +17,7 @@ from typing import Any
 
 from reconciler.engine.records import container_record, network_record, volume_record
 from reconciler.planner import container_spec, hook_specs, network_body, volume_body
-from reconciler.planner.graph import image_reference
+from reconciler.planner.graph import image_reference, joined_containers
 from reconciler.planner.images import image_references
 from reconciler.planner.inspected import as_inspected
 from reconciler.planner.model import Action, ActionKind, DesiredStack, Plan
@@ -67,6 +67,11 @@ class ModelEngine:
             volumes=tuple(volume_record(volume) for volume in self.volumes.values()),
             images={reference: self.images.get(reference) for reference in references},
             foreign_names=foreign,
+            named={
+                name: container_record(self.containers[container_id])
+                for name, container_id in names.items()
+                if name in joined_containers(project)
+            },
         )
 
     def named(self, name: str) -> dict[str, Any]:
@@ -234,7 +239,7 @@ class ModelEngine:
         mode = inspect["HostConfig"].get("NetworkMode", "")
         shared = mode.partition("container:")[2]
         if shared and shared not in self.containers:
-            raise EngineRefused(f"no such container: {shared}")
+            inspect["HostConfig"]["NetworkMode"] = f"container:{self.named(shared)['Id']}"
         container_id = self._new_id(spec.name)
         inspect.update(
             {

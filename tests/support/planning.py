@@ -9,6 +9,7 @@ from typing import Any
 
 from reconciler.compose import LoadRequest, MemoryReader, Project, load_project
 from reconciler.engine.records import container_record, network_record, volume_record
+from reconciler.planner.graph import joined_containers
 from reconciler.planner.model import DesiredStack, Policy
 from state.model import DEFAULT_CONTEXT, StackKey
 from state.observed import EngineFacts, ObservedContainer, ObservedImage, ObservedProject
@@ -93,10 +94,12 @@ def case_observed(case: EngineCase, *, state: str = "running", relabel: str | No
         if relabel is not None:
             container = replace(container, labels={**container.labels, "com.docker.compose.config-hash": relabel})
         containers.append(container)
+    joined = joined_containers(case_stack(case).project)
     return ObservedProject(
         engine=OLD_ENGINE,
         containers=tuple(sorted(containers, key=lambda container: container.name)),
         networks=tuple(network_record(network) for network in case.expected["networks"]),
         volumes=tuple(volume_record(volume) for volume in case.expected["volumes"]),
         images=case_images(),
+        named={container.name: container for container in containers if container.name in joined},
     )

@@ -45,7 +45,7 @@ SEEN_AS = {
 }
 """Attribute -> how a reason may call it, where that is not just its name."""
 AS_MINIMAL = {
-    "isolation", "cgroup-host", "ipc-shareable", "runtime", "pids-unlimited", "restart-no", "deploy-empty-restart",
+    "isolation", "cgroup-host", "runtime", "pids-unlimited", "restart-no", "deploy-empty-restart",
     "deploy-restart-none", "health-none", "health-disable", "platform",
 }  # fmt: skip
 SAME = {**dict.fromkeys(AS_MINIMAL, "minimal"), "bind-consistency": "bind-long-nocreate"}

@@ -28,6 +28,18 @@ async def test_what_another_hand_stopped_is_marked_until_it_starts_again(bench):
     assert not _container(bench, container_id).stopped_by_hand
 
 
+async def test_what_another_hand_stops_right_after_we_started_it_is_marked(bench):
+    container_id = await bench.run_container()
+    for operation in ("restart", "start"):
+        with bench.observer.acting(container_id):
+            await bench.engine.call(operation, "POST", f"containers/{container_id}/{operation}")
+        await bench.until(lambda: _state(bench, container_id) == "running")
+        await bench.engine.call("stop", "POST", f"containers/{container_id}/stop")
+        await bench.until(
+            lambda: _state(bench, container_id) == "exited" and _container(bench, container_id).stopped_by_hand
+        )
+
+
 async def test_what_we_stop_ourselves_is_not_marked(bench):
     container_id = await bench.run_container()
     await bench.until(lambda: _state(bench, container_id) == "running")

@@ -38,7 +38,6 @@ NO_DIFFERENCE = {
     "hooks": "are run by us",
     "restart-no": "the default",
     "runtime": "the default",
-    "ipc-shareable": "the daemon's business",
     "deploy-empty-restart": "an empty policy is none",
     "deploy-restart-none": "the default",
     "annotations": "refused on this Engine",

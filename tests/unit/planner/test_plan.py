@@ -314,6 +314,65 @@ def test_dependents_of_a_shared_network_namespace_are_recreated_with_it() -> Non
     assert made.engine.named("shop-app-1")["HostConfig"]["NetworkMode"] == f"container:{vpn}"
 
 
+def test_two_services_that_exchange_their_names_do_so_in_one_plan() -> None:
+    text = "services: {{a: {{image: 'app:1', container_name: '{}'}}, b: {{image: 'app:1', container_name: '{}'}}}}"
+    made = world(text.format("one", "two")).deploys()
+    made.wants(text.format("two", "one")).deploys()
+    assert set(made.engine.states()) == {"one", "two"}
+
+
+def test_two_containers_whose_names_somebody_exchanged_get_them_back() -> None:
+    made = world("services: {a: {image: 'app:1'}, b: {image: 'app:1'}}").deploys()
+    one, other = made.engine.named("shop-a-1"), made.engine.named("shop-b-1")
+    one["Name"], other["Name"] = other["Name"], one["Name"]
+    made.deploys()
+    assert made.engine.named("shop-a-1") is one
+
+
+JOINED = (
+    "services: {{vpn: {{image: '{}', container_name: vpn}}, app: {{image: 'app:1', network_mode: 'container:vpn'}}}}"
+)
+
+
+def test_who_joins_a_container_by_name_is_made_and_started_after_it() -> None:
+    made = world("services: {zvpn: {image: 'app:1', container_name: vpn}, app: {image: 'app:1', pid: 'container:vpn'}}")
+    found = made.plan()
+    assert "create-container:vpn" in needs(found, "create-container:shop-app-1")
+    assert "start-container:vpn" in needs(found, "start-container:shop-app-1")
+
+
+def test_who_joins_a_container_by_name_that_was_started_anew_is_restarted() -> None:
+    made = world(JOINED.format("app:1")).deploys()
+    made.engine.stop_by_hand("vpn")
+    found = made.plan()
+    assert "start-container:vpn" in needs(found, "restart-container:shop-app-1")
+    made.engine.start(made.engine.named("vpn"))
+    assert kinds(made.plan()) == ["restart-container shop-app-1"]
+    made.deploys()
+
+
+def test_who_joins_a_container_by_name_is_recreated_with_it() -> None:
+    made = world(JOINED.format("app:1")).deploys()
+    del made.engine.containers[made.engine.named("vpn")["Id"]]
+    assert "replace-container shop-app-1" in kinds(made.plan())
+    made.deploys()
+    found = made.wants(JOINED.format("app:2")).plan()
+    assert "network namespace of vpn changed" in reasons(found, "replace-container", "shop-app-1")
+    assert "start-container:vpn" in needs(found, "start-container:shop-app-1")
+    made.deploys()
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_container_joined_by_name_that_somebody_made_anew_is_joined_again_once_it_runs(running: bool) -> None:
+    made = world(JOINED.format("app:1")).deploys()
+    observed = made.engine.observe(made.desired)
+    vpn = replace(observed.named["vpn"], id="f" * 64, state="running" if running else "created")
+    found = plan(made.desired, replace(observed, named={"vpn": vpn}))
+    assert ("replace-container shop-app-1" in kinds(found)) is running
+    gone = plan(made.desired, replace(observed, named={}))
+    assert gone.empty, describe(gone)
+
+
 def test_who_shares_a_namespace_that_was_started_anew_is_restarted() -> None:
     made = world("services: {vpn: {image: 'app:1'}, app: {image: 'app:1', network_mode: 'service:vpn'}}").deploys()
     made.engine.stop_by_hand("shop-vpn-1")
@@ -365,6 +424,42 @@ def test_a_renamed_network_of_the_same_subnet_waits_for_the_old_one_to_go() -> N
     made = world(NAMED.format(f"{{{ipam}}}")).deploys()
     found = made.wants(NAMED.format(f"{{name: other, {ipam}}}")).plan()
     assert {"stop-container:shop-web-1", "remove-network:shop_a"} <= needs(found, "create-network:other")
+    made.deploys()
+
+
+@pytest.mark.parametrize(
+    "pools",
+    [
+        "[{subnet: 10.9.0.0/16}]",
+        "[{subnet: 10.9.0.0/16, gateway: 10.9.0.9, ip_range: 10.9.1.0/24, aux_addresses: {a: 10.9.0.3}}]",
+        "[{subnet: 'fd00::/64'}, {subnet: 10.9.0.0/16}]",
+    ],
+)
+def test_a_network_whose_subnet_is_no_longer_chosen_is_made_anew(pools: str) -> None:
+    made = world(NAMED.format(f"{{ipam: {{config: {pools}}}}}")).deploys()
+    for network in made.engine.networks.values():
+        # As Engines do: their own order, and a gateway that nobody asked for.
+        config = network["IPAM"]["Config"]
+        config.sort(key=lambda pool: ":" in pool["Subnet"])
+        config[0].setdefault("Gateway", "10.9.0.1")
+    found = made.wants(NAMED.format("{}")).plan()
+    assert "networks.a.ipam.config: " in reasons(found, "remove-network")
+    made.deploys()
+
+
+def test_a_network_of_an_unknown_hash_keeps_the_subnet_the_engine_chose() -> None:
+    made = world(NAMED.format("{}")).deploys()
+    for network in made.engine.networks.values():
+        network["Labels"]["com.docker.compose.config-hash"] = "f" * 64
+    assert made.plan().empty
+
+
+def test_volumes_taken_from_another_service_to_read_only_are_noticed_though_the_hash_is_the_same() -> None:
+    text = "services: {{data: {{image: 'app:1', volumes: ['/v']}}, web: {{image: 'app:1', volumes_from: ['{}']}}}}"
+    made = world(text.format("data")).deploys()
+    found = made.wants(text.format("data:ro")).plan()
+    assert kinds(found) == ["replace-container shop-web-1", "start-container shop-web-1"]
+    assert "services.web.volumes_from" in reasons(found, "replace-container")
     made.deploys()
 
 

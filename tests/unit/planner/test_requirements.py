@@ -128,6 +128,12 @@ def test_a_missing_image_that_must_not_be_pulled_is_refused() -> None:
         plan(desired, ObservedProject(OLD_ENGINE, images={"gone:1": None}))
 
 
+def test_an_image_of_another_platform_is_told_as_such() -> None:
+    desired = stack("services: {web: {image: 'app:1', platform: linux/arm64, pull_policy: never}}")
+    with pytest.raises(PlanError, match=r"app:1 is here for linux/amd64 only, not for linux/arm64, and pull_policy"):
+        plan(desired, ObservedProject(OLD_ENGINE, images={"app:1": image("app:1")}))
+
+
 def test_what_only_decorates_a_build_is_a_warning() -> None:
     desired = stack("services: {web: {build: {context: ., cache_to: ['type=inline'], sbom: true}}}")
     found = plan(desired, ObservedProject(OLD_ENGINE))

@@ -44,7 +44,7 @@ def test_cpus_are_multiplied_in_32_bits(cpus: Any, value: int) -> None:
 
 def test_capabilities_are_written_as_the_engine_knows_them() -> None:
     assert capabilities(["net_admin", "CAP_SYS_TIME", "NET_ADMIN"]) == ["CAP_NET_ADMIN", "CAP_SYS_TIME"]
-    assert capabilities(["all", "mknod"]) == ["ALL"]
+    assert capabilities(["all", "mknod"]) == ["ALL", "CAP_MKNOD"]
 
 
 @pytest.mark.parametrize(
