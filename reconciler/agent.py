@@ -286,7 +286,8 @@ class Agent:
         async def checkout(spec: SourceSpec, commit: str) -> SyncedTree:
             source = workspace.source(spec)
             laid_out = await source.checkout(commit)
-            return SyncedTree(root=laid_out.path, commit=commit, objects=await source.object_ids(commit))
+            tree = await source.tree(commit)
+            return SyncedTree(laid_out.path, commit, tree.ids, tree.executables)
 
         async def watch(spec: SourceSpec, notify: Callable[[], None]) -> None:
             await watch_local(Path(parse_git_url(spec.url).local_path), notify)

@@ -15,9 +15,9 @@ from typing import Any
 
 import anyio
 
-from reconciler.controllers.conditions import same, with_condition
+from reconciler.controllers.conditions import find, same, with_condition
 from reconciler.controllers.record import utcnow
-from reconciler.deployments.config import DeployConfig, DestroyConfig
+from reconciler.deployments.config import DeployConfig
 from reconciler.deployments.hostpaths import HostPaths
 from reconciler.deployments.loading import Expanded, RequestedDeployments
 from reconciler.deployments.render import RenderContext, Rendered, RenderError, render
@@ -25,6 +25,7 @@ from reconciler.deployments.snapshot import content_of, with_adopted_builds
 from reconciler.sources.errors import SourceError
 from state.model import (
     DEFAULT_CONTEXT,
+    FORMER,
     ConditionType,
     RunStatus,
     Source,
@@ -45,6 +46,8 @@ class SyncedTree:
     commit: str
     objects: Mapping[str, str]
     """Tracked paths -> Git object ids."""
+    executables: frozenset[str] = frozenset()
+    """The executable ones of them."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,14 @@ class Rendering:
     warnings: list[str]
     rendered: list[tuple[SyncedTree, Rendered]] = field(default_factory=list)
     failed: list[StackOutcome] = field(default_factory=list)
-    destroyed: dict[StackKey, DestroyConfig] = field(default_factory=dict)
+    destroyed: dict[StackKey, DeployConfig] = field(default_factory=dict)
     wanted: set[StackKey] = field(default_factory=set)
     """All stacks the revision speaks of, also those that could not be rendered."""
     complete: bool = True
     filtered: bool = False
     """A webhook's reference did not match some documents: they were not looked at."""
+    unsettled: bool = False
+    """An Engine could not be asked about something: the next poll is to try again."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,9 @@ class Renderer:
             tree = await self._tree(source.spec, config, work)
         except SourceError as error:
             work.complete = False
-            work.failed.append(await self._failed(config.context, config.name, str(error), log))
+            # Without a commit: as soon as it can be read again, that is a change.
+            work.heads.append((_tree_name(config, source.spec), ""))
+            work.failed.append(await self.failed(pending, config.context, config.name, str(error), log))
             return
         expanded: Expanded = await anyio.to_thread.run_sync(
             self._access.expand, config, tree, source.repository, config_file
@@ -164,21 +171,21 @@ class Renderer:
         work.complete &= expanded.complete
         for name, message in expanded.failures:
             work.wanted.add(StackKey(config.context or DEFAULT_CONTEXT, name))
-            work.failed.append(await self._failed(config.context, name, message, log))
+            work.failed.append(await self.failed(pending, config.context, name, message, log))
         for one in expanded.configs:
             key = StackKey(one.context or DEFAULT_CONTEXT, one.name)
             work.wanted.add(key)
+            conflict = await self._conflict(source, before.get(key), destroying=one.destroy.enabled)
+            if conflict:
+                work.failed.append(await self.failed(pending, one.context, one.name, conflict, log))
+                continue
             if one.destroy.enabled:
-                work.destroyed[key] = one.destroy
+                work.destroyed[key] = one
                 continue
             try:
                 rendered = await anyio.to_thread.run_sync(render, one, self._render_context(pending, tree))
             except RenderError as error:
-                work.failed.append(await self._failed(one.context, one.name, str(error), log))
-                continue
-            conflict = await self._conflict(source, before.get(key))
-            if conflict:
-                work.failed.append(await self._failed(one.context, one.name, conflict, log))
+                work.failed.append(await self.failed(pending, one.context, one.name, str(error), log))
                 continue
             work.rendered.append((tree, rendered))
             work.warnings += [f"{one.name}: {warning}" for warning in rendered.warnings]
@@ -229,6 +236,7 @@ class Renderer:
         return RenderContext(
             root=tree.root,
             objects=tree.objects,
+            executables=tree.executables,
             revision=tree.commit,
             reference=source.spec.reference,
             repository=source.repository,
@@ -244,23 +252,33 @@ class Renderer:
             timestamp=utcnow().strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
 
-    async def _conflict(self, source: Source, known: Stack | None) -> str:
-        """Why this source may not deploy a stack of that name; empty: it may."""
+    async def _conflict(self, source: Source, known: Stack | None, *, destroying: bool) -> str:
+        """Why this source may not deploy (or destroy) a stack of that name; empty: it may.
+
+        A stack whose source is not followed any more is taken over (a repository that moved), but
+        not for being destroyed.
+        """
         if known is None or known.source_id == source.id or known.repository == source.repository:
             return ""
-        if await self._store.get_source(known.source_id) is None:
+        owner = await self._store.get_source(known.source_id)
+        if owner is None or (owner.origin == FORMER and not destroying):
             return ""
         return (
             "another stack with the same name already exists and is not managed by this repository: "
             f"{known.key.name} belongs to {known.repository}"
         )
 
-    async def _failed(self, context: str, name: str, message: str, log: Any) -> StackOutcome:
+    async def failed(self, pending: SyncRequest, context: str, name: str, message: str, log: Any) -> StackOutcome:
         """Say that a stack could not be rendered; what runs of it stays."""
+        source = pending.source
         key = StackKey(context or DEFAULT_CONTEXT, name)
-        log.error("deployment failed", stack=name, context=key.context, error=message)
+        known = await self._store.get_source(source.id) or source
+        said = find(known.conditions, ConditionType.SOURCE_READY)
+        again = said is not None and not pending.explicit and f"{name}: {message}" in said.message
+        say = log.debug if again else log.error
+        say("deployment failed", stack=name, context=key.context, error=message)
         stack = await self._store.get_stack(key)
-        if stack is not None:
+        if stack is not None and stack.repository == source.repository:
             conditions = with_condition(stack.conditions, ConditionType.DEGRADED, True, "RenderFailed", message)
             if not same(conditions, stack.conditions):
                 await self._store.update_stack(key, conditions=conditions)

@@ -208,6 +208,11 @@ class StackController:
         assert request.outcome is not None
         return request.outcome
 
+    async def look(self, key: StackKey) -> ObservedProject:
+        """What the Engine has under a name, managed or not. Raises `EngineError` or `UnknownContext`."""
+        context = await self._contexts.get(key.context)
+        return await observe_project(context.engine, context.observed, key.name)
+
     @asynccontextmanager
     async def exclusive(self, key: StackKey) -> AsyncIterator[DockerContext]:
         """Hold a stack still while something else acts on its containers."""

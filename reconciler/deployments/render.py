@@ -35,6 +35,8 @@ class RenderContext:
     """The checkout."""
     objects: Mapping[str, str]
     """Tracked paths -> Git object ids."""
+    executables: frozenset[str]
+    """The executable ones of them."""
     revision: str
     reference: str
     repository: str
@@ -131,6 +133,7 @@ def render(config: DeployConfig, context: RenderContext) -> Rendered:
     files = RepositoryFiles(
         root=str(context.root),
         objects=context.objects,
+        executables=context.executables,
         read=lambda path: Path(path).read_bytes(),
         exists=lambda path: Path(path).exists(),
         resolve=lambda path: str(Path(path).resolve()),

@@ -106,6 +106,8 @@ class Tree:
     """Submodules that are not checked out."""
     ids: Mapping[str, str]
     """Path -> object id."""
+    executables: frozenset[str] = frozenset()
+    """Paths of the executable files."""
 
 
 class GitWorkspace:
@@ -413,7 +415,8 @@ class GitSource:
         else:
             folders += [link.path for link in links]
         ids = {entry.path: entry.object_id for entry in files}
-        tree = Tree(tuple(files), tuple(folders), ids)
+        executables = frozenset(entry.path for entry in files if entry.executable)
+        tree = Tree(tuple(files), tuple(folders), ids, executables)
         self._workspace.keep_tree(self._store, commit, tree)
         return tree
 
