@@ -280,12 +280,12 @@ class Agent:
         workspace = self._workspace
         base_dir = self._settings.deploy_config_base_dir
 
-        async def resolve(spec: SourceSpec) -> str:
-            return await workspace.source(spec).resolve()
+        async def resolve(spec: SourceSpec, depth: int) -> str:
+            return await workspace.source(spec).resolve(depth=depth or None)
 
-        async def checkout(spec: SourceSpec, commit: str) -> SyncedTree:
+        async def checkout(spec: SourceSpec, commit: str, depth: int) -> SyncedTree:
             source = workspace.source(spec)
-            laid_out = await source.checkout(commit)
+            laid_out = await source.checkout(commit, depth=depth or None)
             tree = await source.tree(commit)
             return SyncedTree(laid_out.path, commit, tree.ids, tree.executables)
 

@@ -8,7 +8,7 @@ stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,10 @@ class SyncedTree:
 class SourceAccess:
     """How the controller reaches Git and deploy configurations; wired by the agent."""
 
-    resolve: Callable[[SourceSpec], Any]
-    """async (spec) -> commit the reference points to."""
-    checkout: Callable[[SourceSpec, str], Any]
-    """async (spec, commit) -> SyncedTree."""
+    resolve: Callable[[SourceSpec, int], Any]
+    """async (spec, depth) -> commit the reference points to."""
+    checkout: Callable[[SourceSpec, str, int], Any]
+    """async (spec, commit, depth) -> SyncedTree. Depth 0: what `GIT_CLONE_DEPTH` says."""
     configs: Callable[[SourceSpec, SyncedTree], RequestedDeployments]
     """Reads the deploy configuration of a tree. Blocking; raises `DeployConfigError`."""
     expand: Callable[[DeployConfig, SyncedTree, str, str], Expanded]
@@ -183,7 +183,9 @@ class Renderer:
                 work.destroyed[key] = one
                 continue
             try:
-                rendered = await anyio.to_thread.run_sync(render, one, self._render_context(pending, tree))
+                rendered = await anyio.to_thread.run_sync(
+                    render, one, self._render_context(pending, tree, work.trees[""])
+                )
             except RenderError as error:
                 work.failed.append(await self.failed(pending, one.context, one.name, str(error), log))
                 continue
@@ -196,8 +198,8 @@ class Renderer:
         if name not in work.trees:
             url, _, reference = name.partition("#")
             other = replace(spec, url=url, reference=reference)
-            head = await self._access.resolve(other)
-            work.trees[name] = await self._access.checkout(other, head)
+            head = await self._access.resolve(other, config.git_depth)
+            work.trees[name] = await self._access.checkout(other, head, config.git_depth)
             work.heads.append((name, head))
         return work.trees[name]
 
@@ -230,13 +232,15 @@ class Renderer:
             pending_recreate=wish,
         )
 
-    def _render_context(self, pending: SyncRequest, tree: SyncedTree) -> RenderContext:
+    def _render_context(self, pending: SyncRequest, tree: SyncedTree, own: SyncedTree) -> RenderContext:
         source = pending.source
         short = source.repository.partition("/")[2] or source.repository
         return RenderContext(
             root=tree.root,
             objects=tree.objects,
             executables=tree.executables,
+            config_root=own.root,
+            config_objects=own.objects,
             revision=tree.commit,
             reference=source.spec.reference,
             repository=source.repository,
@@ -283,6 +287,15 @@ class Renderer:
             if not same(conditions, stack.conditions):
                 await self._store.update_stack(key, conditions=conditions)
         return StackOutcome(stack=name, context=key.context, status=RunStatus.FAILED, message=message)
+
+
+def git_depth(source: Source, stacks: Iterable[Stack]) -> int:
+    """How deep the source's own repository is wanted by its deployments: as inline ones say, or as
+    those of the deploy file said that was read last. 0: none of them says."""
+    configs: Iterable[Mapping[str, Any]] = source.spec.deployments or (
+        stack.config for stack in stacks if stack.source_id == source.id and not stack.config.get("repository_url")
+    )
+    return max((int(config.get("git_depth") or 0) for config in configs), default=0)
 
 
 def _tree_name(config: DeployConfig, spec: SourceSpec) -> str:

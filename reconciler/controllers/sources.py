@@ -28,7 +28,15 @@ from reconciler.controllers.jobs import Jobs, TargetResult
 from reconciler.controllers.lastrendering import Heads, LastRendering, remember
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import finished, new_run, utcnow
-from reconciler.controllers.rendering import Renderer, Rendering, SourceAccess, SyncedTree, SyncOptions, SyncRequest
+from reconciler.controllers.rendering import (
+    Renderer,
+    Rendering,
+    SourceAccess,
+    SyncedTree,
+    SyncOptions,
+    SyncRequest,
+    git_depth,
+)
 from reconciler.controllers.rhythm import Rhythm
 from reconciler.controllers.stacks import StackController
 from reconciler.controllers.supervise import supervise, unexpected
@@ -38,6 +46,7 @@ from reconciler.deployments.loading import RequestedDeployments
 from reconciler.engine.errors import EngineError
 from reconciler.log import get_logger
 from reconciler.sources.errors import RevisionGone, SourceError
+from reconciler.sources.references import is_commit_id
 from reconciler.sources.urls import full_name
 from state.errors import StateError
 from state.events import EventHub
@@ -299,11 +308,14 @@ class SourceController:
     async def _heads(self, source: Source) -> Heads:
         """Where the source's reference points, and each other reference its stacks follow."""
         spec = source.spec
-        heads = [("", await self._access.resolve(spec))]
+        depth = 0
+        if is_commit_id(spec.reference):
+            depth = git_depth(source, await self._store.list_stacks(source.id, desired=False))
+        heads = [("", await self._access.resolve(spec, depth))]
         for name, _ in self._synced.get(source.id, ())[1:]:
             url, _, reference = name.partition("#")
             try:
-                heads.append((name, await self._access.resolve(replace(spec, url=url, reference=reference))))
+                heads.append((name, await self._access.resolve(replace(spec, url=url, reference=reference), 0)))
             except SourceError:
                 # It fails the stacks that want it, if there still are any. Others are not concerned.
                 heads.append((name, ""))
@@ -313,10 +325,10 @@ class SourceController:
         """Make a revision the desired state, and see its stacks follow."""
         source, commit = pending.source, heads[0][1]
         spec = source.spec
-        tree: SyncedTree = await self._access.checkout(spec, commit)
+        before = {stack.key: stack for stack in await self._store.list_stacks(desired=False)}
+        tree: SyncedTree = await self._access.checkout(spec, commit, git_depth(source, before.values()))
         if self._synced.get(source.id, (("", ""),))[0] != ("", commit):
             log.info("polling repository", revision=commit)
-        before = {stack.key: stack for stack in await self._store.list_stacks(desired=False)}
         known = await self._rendered_before(pending, heads, before)
         if known is not None:
             work = Rendering(trees={"": tree}, heads=list(heads), warnings=list(self._rendered[source.id].warnings))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.live.agent.conftest import World
 from tests.support.docker_api import DockerApi
-from tests.support.git_servers import GitHTTPServer
+from tests.support.git_servers import GitHTTPServer, run_git
 from tests.support.repository import LocalRepository, compose, deploy_config, service
 
 
@@ -125,6 +125,74 @@ def test_a_document_may_deploy_from_another_repository(place: World, tmp_path: P
         there.commit({"compose.yaml": compose(service("web", hostname="moved"))})
         assert place.agent.poll(here.url).status == 200
         assert place.containers()[f"{place.project}-web-1"]["Config"]["Hostname"] == "moved"
+
+
+def test_env_files_of_both_repositories(place: World, tmp_path: Path) -> None:
+    """Local ones lie at the root of the deploy file's repository, `remote:` ones beside the Compose file."""
+    names = ("DOTENV", "LOCAL", "REMOTE", "WRITTEN")
+    web = service("web", environment="{" + ", ".join(f"{name}: '${{{name}:-none}}'" for name in names) + "}")
+    with GitHTTPServer(tmp_path) as server:
+        here, there = server.create_repo("acme/main"), server.create_repo("acme/app")
+
+        def lines(word: str, *names: str) -> str:
+            return "".join(f"{name}={word}\n" for name in names)
+
+        there.commit(
+            {
+                "stack/compose.yaml": compose(web),
+                "stack/.env": lines("dotenv", *names),
+                "stack/prod.env": lines("remote", *names[2:]),
+            }
+        )
+        config = {
+            "repository_url": there.url,
+            "working_dir": "stack",
+            "env_files": "['remote:prod.env', local.env]",
+            "environment": "{WRITTEN: written}",
+        }
+        here.commit({".doco-cd.yml": deploy_config(place.project, **config), "local.env": lines("local", *names[1:])})
+        answer = place.agent.poll(here.url)
+        assert answer.status == 200, answer
+
+        def seen() -> list[str]:
+            environment = place.containers()[f"{place.project}-web-1"]["Config"]["Env"]
+            return [line for line in environment if line.partition("=")[0] in names]
+
+        assert sorted(seen()) == ["DOTENV=dotenv", "LOCAL=local", "REMOTE=remote", "WRITTEN=written"]
+        here.commit({"local.env": lines("changed", "LOCAL")})
+        assert place.agent.poll(here.url).status == 200
+        assert "LOCAL=changed" in seen()
+        here.commit({"local.env": None})
+        answer = place.agent.poll(here.url)
+        assert answer.status == 500
+        assert "could not find local.env in the repository of the deploy file" in answer.content
+        assert "LOCAL=changed" in seen()
+
+
+def test_git_depth_bounds_what_is_fetched(place: World, tmp_path: Path) -> None:
+    """Of another repository, and of the own one where it is known before (inline deployments)."""
+
+    def history(name: str) -> int:
+        (store,) = (place.agent.data / "mount" / ".git-store").glob(f"*{name}*.git")
+        return int(run_git("rev-list", "--count", "--all", cwd=store))
+
+    with GitHTTPServer(tmp_path) as server:
+        here, there = server.create_repo("acme/depth-main"), server.create_repo("acme/depth-app")
+        for number in range(5):
+            here.commit({"readme": str(number)})
+            there.commit({"compose.yaml": compose(service("web", hostname=f"h{number}"))})
+        here.commit({".doco-cd.yml": deploy_config(place.project, repository_url=there.url, git_depth="2")})
+        answer = place.agent.poll(here.url)
+        assert answer.status == 200, answer
+        assert (history("depth-main"), history("depth-app")) == (6, 2)
+        assert place.agent.run(answer.job_id).get("warnings", []) == []
+        own = server.create_repo("acme/depth-own")
+        for number in range(5):
+            own.commit({"compose.yaml": compose(service("web", hostname=f"h{number}"))})
+        inline = [{"name": f"{place.project}-own", "git_depth": 1}]
+        assert place.agent.poll(own.url, deployments=inline).status == 200
+        assert history("depth-own") == 1
+        place.agent.delete(f"/v1/api/project/{place.project}-own?timeout=0&images=false")
 
 
 def test_an_unknown_context_fails_its_stack_alone(place: World, prefix: str) -> None:
