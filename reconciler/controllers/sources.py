@@ -356,7 +356,10 @@ class SourceController:
         due = [
             stack.key
             for stack in stacks
-            if pending.explicit or stack.observed_generation < stack.generation or not _ready(stack)
+            if pending.explicit
+            or stack.observed_generation < stack.generation
+            or stack.pending_recreate
+            or not _ready(stack)
         ]
         outcomes = [*work.failed, *await self._deploy([*due, *going], leader, pending.kind)]
         bad = [outcome for outcome in outcomes if outcome.status is RunStatus.FAILED]

@@ -80,6 +80,8 @@ MAX_ROUNDS = 8
 """Plans of one reconcile: images, then containers, then what an interrupted earlier attempt
 left; more means that acting does not bring us nearer."""
 
+NAME_TAKEN = "NameTaken"
+"""Reason of what is blocked by a container of the same name outside the stack."""
 PING_DEADLINE = 10.0
 WAIT_DELAY = 15.0
 """Seconds after which a stack that waits for its Engine is looked at without being told."""
@@ -471,12 +473,17 @@ class StackController:
                     stack, "NotConverging", f"after {MAX_ROUNDS} rounds there is still to do: {summary(plan_)}"
                 )
             if not going and (acted or requests or stack.observed_generation < stack.generation):
-                ready = await self._health(context, desired)
-                if ready.state is ReadyState.FAILED:
+                stuck = [item for item in plan_.blocked if item.reason.code == NAME_TAKEN]
+                ready = readiness(desired, seen, now=utcnow()) if stuck else await self._health(context, desired)
+                if ready.state is ReadyState.FAILED or (stuck and ready.state is not ReadyState.READY):
                     await _still_there(context)
+                    code, causes = ready.code, [ready.message]
+                    if stuck:
+                        # What does not exist and cannot be made does not become healthy with time.
+                        code, causes = NAME_TAKEN, [f"{item.target}: {item.reason}" for item in stuck]
                     # Nothing is left to do, so there is nothing to back off from: events go on
                     # to tell how it is.
-                    raise await self._fail(stack, ready.code, ready.message, delay=HEALTH_DELAY)
+                    raise await self._fail(stack, code, "; ".join(causes), delay=HEALTH_DELAY)
             if acted:
                 seen = await observe_project(context.engine, context.observed, desired)
                 self._counts.deployed(stack, anyio.current_time() - started, drift=drift)

@@ -21,7 +21,11 @@ from reconciler.deployments.hostpaths import HostPaths, on_host
 from reconciler.deployments.profiles import seccomp_profiles
 from reconciler.deployments.remotefiles import MissingFiles, layered_environment
 from reconciler.deployments.snapshot import desired_hash, snapshot
+from reconciler.planner.compare import HIDDEN, is_secret_name
 from state.model import JsonObject
+
+SHORTEST_SECRET = 4
+"""Shorter values are not looked for in messages: they would be found everywhere."""
 
 
 class RenderError(Exception):
@@ -144,7 +148,7 @@ def render(config: DeployConfig, context: RenderContext) -> Rendered:
     try:
         project = load_project(request, reader)
     except ComposeError as error:
-        raise RenderError(_relative(str(error), context.root)) from error
+        raise RenderError(_hidden(_relative(str(error), context.root), environment)) from error
 
     files = RepositoryFiles(
         root=str(context.root),
@@ -202,6 +206,14 @@ def _untracked(inputs: Iterable[InputFile], context: RenderContext) -> tuple[tup
         return any(path.removeprefix(f"{root}/") in objects for root, objects in tracked)
 
     return tuple((item.path, item.digest) for item in inputs if not known(item.path))
+
+
+def _hidden(text: str, environment: Mapping[str, str]) -> str:
+    """A message without the values of variables whose names say that they are secret."""
+    for name, value in environment.items():
+        if len(value) >= SHORTEST_SECRET and is_secret_name(name):
+            text = text.replace(value, HIDDEN)
+    return text
 
 
 def _relative(text: str, root: Path) -> str:

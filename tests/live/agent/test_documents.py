@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.live.agent.conftest import World
+from tests.support.agent import running_agent
 from tests.support.docker_api import DockerApi
 from tests.support.git_servers import GitHTTPServer, run_git
 from tests.support.repository import LocalRepository, compose, deploy_config, service
@@ -193,6 +195,45 @@ def test_git_depth_bounds_what_is_fetched(place: World, tmp_path: Path) -> None:
         assert place.agent.poll(own.url, deployments=inline).status == 200
         assert history("depth-own") == 1
         place.agent.delete(f"/v1/api/project/{place.project}-own?timeout=0&images=false")
+
+
+def test_forced_recreation_comes_with_each_revision_not_with_each_poll(tmp_path: Path, place: World) -> None:
+    place.commit(service("web"), config={"force_recreate": "true"})
+    entry = {"url": place.repository.url, "interval": 10, "watch": False}
+    with running_agent(tmp_path / "agent", POLL_CONFIG=json.dumps([entry])) as agent:
+
+        def replaced() -> int:
+            return len([line for line in agent.logs() if line.get("action") == "replace-container"])
+
+        def polls() -> float:
+            return agent.metric("doco_cd_polls_total")
+
+        agent.until(lambda: place.running() == {"web-1"}, 20, "deployed")
+        place.repository.commit({"readme": "touches no stack"})
+        agent.until(lambda: replaced() == 1, 30, "recreated")
+        count = polls()
+        agent.until(lambda: polls() > count + 1, 40, "polled again")
+        assert replaced() == 1
+
+
+def test_a_taken_container_name_is_said_at_once(place: World, prefix: str) -> None:
+    assert place.deploy(service("web", container_name=f"{prefix}-name")).status == 200
+    place.repository.commit({".doco-cd.yml": deploy_config(f"{prefix}-other", timeout="600")})
+    answer = place.agent.poll(place.repository.url)
+    assert answer.status == 500
+    assert f"the name {prefix}-name is held by container" in answer.content
+    stack = place.agent.stack(f"{prefix}-other")
+    assert stack is not None
+    assert "NameTaken" in [condition["reason"] for condition in stack["conditions"]]
+
+
+def test_a_secret_is_not_part_of_an_error(place: World) -> None:
+    answer = place.deploy(
+        service("web", ports="['${DB_PASSWORD}:80']"), config={"environment": "{DB_PASSWORD: hidden-word}"}
+    )
+    assert answer.status == 500
+    assert "invalid hostPort: (hidden)" in answer.content
+    assert "hidden-word" not in place.agent.log_path.read_text()
 
 
 def test_an_unknown_context_fails_its_stack_alone(place: World, prefix: str) -> None:
