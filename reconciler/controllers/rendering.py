@@ -23,6 +23,7 @@ from reconciler.deployments.loading import Expanded, RequestedDeployments
 from reconciler.deployments.render import RenderContext, Rendered, RenderError, render
 from reconciler.deployments.snapshot import content_of, with_adopted_builds
 from reconciler.sources.errors import SourceError
+from reconciler.sources.urls import parse_git_url
 from state.model import (
     DEFAULT_CONTEXT,
     FORMER,
@@ -36,6 +37,9 @@ from state.model import (
     Trigger,
 )
 from state.store import Store
+
+RENDER_FAILED = "RenderFailed"
+"""Reason of a stack, and of its source, when a revision of it could not be rendered."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ class Renderer:
             work.failed.append(await self.failed(pending, config.context, config.name, str(error), log))
             return
         expanded: Expanded = await anyio.to_thread.run_sync(
-            self._access.expand, config, tree, source.repository, config_file
+            self._access.expand, config, tree, _repository(config, source), config_file
         )
         work.warnings += expanded.warnings
         work.complete &= expanded.complete
@@ -283,7 +287,7 @@ class Renderer:
         say("deployment failed", stack=name, context=key.context, error=message)
         stack = await self._store.get_stack(key)
         if stack is not None and stack.repository == source.repository:
-            conditions = with_condition(stack.conditions, ConditionType.DEGRADED, True, "RenderFailed", message)
+            conditions = with_condition(stack.conditions, ConditionType.DEGRADED, True, RENDER_FAILED, message)
             if not same(conditions, stack.conditions):
                 await self._store.update_stack(key, conditions=conditions)
         return StackOutcome(stack=name, context=key.context, status=RunStatus.FAILED, message=message)
@@ -296,6 +300,11 @@ def git_depth(source: Source, stacks: Iterable[Stack]) -> int:
         stack.config for stack in stacks if stack.source_id == source.id and not stack.config.get("repository_url")
     )
     return max((int(config.get("git_depth") or 0) for config in configs), default=0)
+
+
+def _repository(config: DeployConfig, source: Source) -> str:
+    """Name of the repository that the Compose files are in: a stack at its root is called so."""
+    return parse_git_url(config.repository_url).repository if config.repository_url else source.repository
 
 
 def _tree_name(config: DeployConfig, spec: SourceSpec) -> str:

@@ -22,13 +22,14 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from reconciler.controllers.conditions import same, with_condition
+from reconciler.controllers.conditions import find, is_true, same, with_condition
 from reconciler.controllers.contexts import UnknownContext
 from reconciler.controllers.jobs import Jobs, TargetResult
 from reconciler.controllers.lastrendering import Heads, LastRendering, remember
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import finished, new_run, utcnow
 from reconciler.controllers.rendering import (
+    RENDER_FAILED,
     Renderer,
     Rendering,
     SourceAccess,
@@ -47,7 +48,7 @@ from reconciler.engine.errors import EngineError
 from reconciler.log import get_logger
 from reconciler.sources.errors import RevisionGone, SourceError
 from reconciler.sources.references import is_commit_id
-from reconciler.sources.urls import full_name
+from reconciler.sources.urls import full_name, parse_git_url
 from state.errors import StateError
 from state.events import EventHub
 from state.metrics import Metrics
@@ -422,8 +423,8 @@ class SourceController:
             self._synced[source.id] = tuple(work.heads)
         if work.failed:
             message = "; ".join(f"{outcome.stack}: {outcome.message}" for outcome in work.failed)
-            self._unusable[source.id] = ("RenderFailed", message)
-            await self._source_condition(source, False, "RenderFailed", message, log)
+            self._unusable[source.id] = (RENDER_FAILED, message)
+            await self._source_condition(source, False, RENDER_FAILED, message, log)
         else:
             self._unusable.pop(source.id, None)
             at = f"{source.spec.reference} at {work.heads[0][1]}"
@@ -485,6 +486,9 @@ class SourceController:
             if not seen.containers:
                 return False
             names = {source.repository, full_name(source.repository), pending.source_name}
+            if config.repository_url:
+                # Polls of Doco-CD name the repository that the Compose files come from.
+                names.add(parse_git_url(config.repository_url).full_name)
             message = refusal(key.name, seen, names)
         except (EngineError, UnknownContext) as error:
             message = str(error)
@@ -536,7 +540,11 @@ class SourceController:
 
 
 def _ready(stack: Stack) -> bool:
-    return any(c.type is ConditionType.READY and c.status for c in stack.conditions)
+    """Whether nothing is to be done or to be taken back about a stack that did not change."""
+    unrendered = find(stack.conditions, ConditionType.DEGRADED)
+    if unrendered is not None and unrendered.status and unrendered.reason == RENDER_FAILED:
+        return False
+    return is_true(stack.conditions, ConditionType.READY)
 
 
 def supported(spec: SourceSpec) -> bool:

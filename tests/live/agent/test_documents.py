@@ -171,6 +171,16 @@ def test_env_files_of_both_repositories(place: World, tmp_path: Path) -> None:
         assert "LOCAL=changed" in seen()
 
 
+def test_a_stack_discovered_at_the_root_of_another_repository_is_named_after_it(place: World, tmp_path: Path) -> None:
+    with GitHTTPServer(tmp_path) as server:
+        here, there = server.create_repo(f"acme/{place.project}-here"), server.create_repo(f"acme/{place.project}")
+        there.commit({"compose.yaml": compose(service("web"))})
+        here.commit({".doco-cd.yml": f"repository_url: {there.url}\nauto_discovery: true\n"})
+        answer = place.agent.poll(here.url)
+        assert answer.status == 200, answer
+        assert place.running() == {"web-1"}
+
+
 def test_git_depth_bounds_what_is_fetched(place: World, tmp_path: Path) -> None:
     """Of another repository, and of the own one where it is known before (inline deployments)."""
 

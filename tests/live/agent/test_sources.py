@@ -146,6 +146,20 @@ def test_what_is_wrong_with_a_revision_is_said_once_and_stays_said(
         assert ready(agent)["status"] is True
 
 
+def test_a_stack_that_can_be_rendered_again_is_not_degraded_any_more(
+    tmp_path: Path, project: str, engine: DockerApi
+) -> None:
+    """Also when it is as it was before, so that nothing is to be deployed."""
+    repository = LocalRepository(tmp_path / "repository")
+    repository.commit({".doco-cd.yml": deploy_config(project), "compose.yaml": compose(service("web"))})
+    with following(tmp_path / "agent", repository.url) as agent:
+        place = World(agent, repository, engine, project)
+        agent.until(lambda: place.condition("Ready").get("status") is True, 20, "deployed")
+        for working_dir, degraded in (("nowhere", True), (".", False)):
+            repository.commit({".doco-cd.yml": deploy_config(project, working_dir=working_dir)})
+            agent.until(lambda degraded=degraded: bool(place.condition("Degraded")) is degraded, 30, "said")
+
+
 @pytest.mark.parametrize("target", ["/etc/passwd", "nowhere"])
 def test_a_deploy_file_that_leads_out_of_the_repository_is_not_read(place: World, target: str) -> None:
     link = place.repository.path / ".doco-cd.yml"
