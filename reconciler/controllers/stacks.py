@@ -82,6 +82,8 @@ left; more means that acting does not bring us nearer."""
 
 NAME_TAKEN = "NameTaken"
 """Reason of what is blocked by a container of the same name outside the stack."""
+NAME_PATIENCE = 15.0
+"""Seconds until a name that is held counts as held for good."""
 PING_DEADLINE = 10.0
 WAIT_DELAY = 15.0
 """Seconds after which a stack that waits for its Engine is looked at without being told."""
@@ -474,6 +476,8 @@ class StackController:
                 )
             if not going and (acted or requests or stack.observed_generation < stack.generation):
                 stuck = [item for item in plan_.blocked if item.reason.code == NAME_TAKEN]
+                if stuck:
+                    await self._until_free(context, desired, {item.target for item in stuck})
                 ready = readiness(desired, seen, now=utcnow()) if stuck else await self._health(context, desired)
                 if ready.state is ReadyState.FAILED or (stuck and ready.state is not ReadyState.READY):
                     await _still_there(context)
@@ -538,6 +542,16 @@ class StackController:
         if found is None or found.state is ReadyState.PROGRESSING:
             raise _Interrupted
         return found
+
+    async def _until_free(self, context: DockerContext, desired: DesiredStack, names: set[str]) -> None:
+        """Give whoever holds a name a moment to go: it may be a container that is being removed.
+        Raises `_Interrupted` when it went, or somebody wants the stack."""
+        with anyio.move_on_after(min(desired.policy.timeout, NAME_PATIENCE)):
+            while not self._stopping and not self._wanted.get(desired.key):
+                if names.isdisjoint(container.name for container in context.observed.containers.values()):
+                    break
+                await anyio.sleep(0.2)
+            raise _Interrupted
 
     def _interrupt(self, key: StackKey) -> None:
         interrupt = self._interrupts.get(key)

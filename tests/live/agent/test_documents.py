@@ -226,7 +226,7 @@ def test_forced_recreation_comes_with_each_revision_not_with_each_poll(tmp_path:
         assert replaced() == 1
 
 
-def test_a_taken_container_name_is_said_at_once(place: World, prefix: str) -> None:
+def test_a_taken_container_name_is_said_soon(place: World, prefix: str) -> None:
     assert place.deploy(service("web", container_name=f"{prefix}-name")).status == 200
     place.repository.commit({".doco-cd.yml": deploy_config(f"{prefix}-other", timeout="600")})
     answer = place.agent.poll(place.repository.url)
@@ -235,6 +235,15 @@ def test_a_taken_container_name_is_said_at_once(place: World, prefix: str) -> No
     stack = place.agent.stack(f"{prefix}-other")
     assert stack is not None
     assert "NameTaken" in [condition["reason"] for condition in stack["conditions"]]
+
+
+def test_a_stack_takes_the_container_name_of_one_that_is_destroyed_beside_it(place: World, prefix: str) -> None:
+    assert place.deploy(service("web", container_name=f"{prefix}-name")).status == 200
+    gone = deploy_config(place.project, destroy="{enabled: true, remove_images: false}")
+    place.repository.commit({".doco-cd.yml": f"{deploy_config(f'{prefix}-other')}---\n{gone}"})
+    answer = place.agent.poll(place.repository.url)
+    assert answer.status == 200, answer
+    assert projects(place.engine, prefix) == {f"{prefix}-other": ["running"]}
 
 
 def test_a_secret_is_not_part_of_an_error(place: World) -> None:
