@@ -108,12 +108,15 @@ def compose_files(directory: Path, config: DeployConfig) -> tuple[str, ...]:
     return present
 
 
-def environment_files(directory: Path, config: DeployConfig) -> tuple[str, ...]:
+def environment_files(root: Path, directory: Path, config: DeployConfig) -> tuple[str, ...]:
     """Dotenv files for interpolation; a missing one is an error unless the list is the default."""
     names = [name.removeprefix(REMOTE_PREFIX) for name in config.env_files]
     if names == [".env"]:
         return ()
     paths = [directory / name for name in names]
+    outside = [name for name, path in zip(names, paths, strict=True) if root.resolve() not in path.resolve().parents]
+    if outside:
+        raise RenderError(f"env_files: {', '.join(outside)} lies outside the repository, of which alone files are read")
     missing = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
     if missing:
         raise RenderError(f"env_files: could not find {', '.join(missing)} in {config.working_dir}")
@@ -134,7 +137,7 @@ def render(config: DeployConfig, context: RenderContext) -> Rendered:
         except (ComposeError, MissingFiles) as error:
             raise RenderError(_relative(_relative(str(error), context.root), context.config_root)) from error
     else:
-        env_files = environment_files(directory, config)
+        env_files = environment_files(context.root, directory, config)
     request = LoadRequest(
         working_dir=str(directory),
         files=compose_files(directory, config),

@@ -246,6 +246,17 @@ def test_a_stack_takes_the_container_name_of_one_that_is_destroyed_beside_it(pla
     assert projects(place.engine, prefix) == {f"{prefix}-other": ["running"]}
 
 
+def test_an_env_file_outside_the_repository_is_not_read(place: World, tmp_path: Path) -> None:
+    for name in (tmp_path / "host.env", "link.env"):
+        (tmp_path / "host.env").write_text("NAME=host\n")
+        link = place.repository.path / "link.env"
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path / "host.env")
+        answer = place.deploy(service("web"), config={"env_files": f"['{name}']"})
+        assert answer.status == 500
+        assert f"env_files: {name} lies outside the repository" in answer.content
+
+
 def test_a_secret_is_not_part_of_an_error(place: World) -> None:
     answer = place.deploy(
         service("web", ports="['${DB_PASSWORD}:80']"), config={"environment": "{DB_PASSWORD: hidden-word}"}
