@@ -291,13 +291,14 @@ class Agent:
         workspace = self._workspace
         base_dir = self._settings.deploy_config_base_dir
 
-        async def resolve(spec: SourceSpec) -> str:
-            return await workspace.source(spec).resolve()
+        async def resolve(spec: SourceSpec, depth: int) -> str:
+            return await workspace.source(spec).resolve(depth=depth or None)
 
-        async def checkout(spec: SourceSpec, commit: str) -> SyncedTree:
+        async def checkout(spec: SourceSpec, commit: str, depth: int) -> SyncedTree:
             source = workspace.source(spec)
-            laid_out = await source.checkout(commit)
-            return SyncedTree(root=laid_out.path, commit=commit, objects=await source.object_ids(commit))
+            laid_out = await source.checkout(commit, depth=depth or None)
+            tree = await source.tree(commit)
+            return SyncedTree(laid_out.path, commit, tree.ids, tree.executables)
 
         async def watch(spec: SourceSpec, notify: Callable[[], None]) -> None:
             await watch_local(Path(parse_git_url(spec.url).local_path), notify)

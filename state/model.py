@@ -232,6 +232,10 @@ class SourceSpec:
     watch: bool = True
 
 
+FORMER = "former"
+"""Origin of a source that is not in the poll configuration any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A source as the store knows it."""
@@ -241,7 +245,8 @@ class Source:
     repository: str
     """`host/owner/repo`, without credentials."""
     origin: str
-    """`config` (followed by a poll loop), `api` or `webhook`."""
+    """`config` (followed by a poll loop), `api`, `webhook`, or `former` (was followed, and nobody
+    asked for it since: its stacks may be taken over)."""
     revision: str = ""
     """The commit whose stacks are the desired state."""
     conditions: tuple[Condition, ...] = ()

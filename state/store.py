@@ -144,8 +144,8 @@ class Store(ABC):
 
     @abstractmethod
     async def demote_sources(self, keep: Sequence[str]) -> None:
-        """Sources of origin `config` that are not in `keep` become origin `api`: they are no
-        longer polled, and their stacks stay."""
+        """Sources of origin `config` that are not in `keep` become origin `former`: they are no
+        longer polled, and their stacks stay until somebody takes them over."""
 
     @abstractmethod
     async def update_source(

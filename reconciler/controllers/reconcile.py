@@ -52,6 +52,10 @@ MAX_ROUNDS = 8
 """Plans of one reconcile: images, then containers, then what an interrupted earlier attempt
 left; more means that acting does not bring us nearer."""
 
+NAME_TAKEN = "NameTaken"
+"""Reason of what is blocked by a container of the same name outside the stack."""
+NAME_PATIENCE = 15.0
+"""Seconds until a name that is held counts as held for good."""
 PING_DEADLINE = 10.0
 REPLACING_DELAY = 1.0
 """Seconds between two looks while somebody else recreates a container."""
@@ -233,12 +237,19 @@ class StackReconciler:
                     stack, "NotConverging", f"after {MAX_ROUNDS} rounds there is still to do: {summary(plan_)}"
                 )
             if not going and (acted or requests or stack.observed_generation < stack.generation):
-                ready = await self._health(context, desired)
-                if ready.state is ReadyState.FAILED:
+                stuck = [item for item in plan_.blocked if item.reason.code == NAME_TAKEN]
+                if stuck:
+                    await self._until_free(context, desired, {item.target for item in stuck})
+                ready = readiness(desired, seen, now=utcnow()) if stuck else await self._health(context, desired)
+                if ready.state is ReadyState.FAILED or (stuck and ready.state is not ReadyState.READY):
                     await _still_there(context)
+                    code, causes = ready.code, [ready.message]
+                    if stuck:
+                        # What does not exist and cannot be made does not become healthy with time.
+                        code, causes = NAME_TAKEN, [f"{item.target}: {item.reason}" for item in stuck]
                     # Nothing is left to do, so there is nothing to back off from: events go on
                     # to tell how it is.
-                    raise await self._status.fail(stack, ready.code, ready.message, delay=HEALTH_DELAY)
+                    raise await self._status.fail(stack, code, "; ".join(causes), delay=HEALTH_DELAY)
             if acted:
                 seen = await observe_project(context.engine, context.observed, desired)
                 self._counts.deployed(stack, anyio.current_time() - started, drift=drift)
@@ -288,6 +299,26 @@ class StackReconciler:
         if found is None or found.state is ReadyState.PROGRESSING:
             raise Interrupted
         return found
+
+    async def _until_free(self, context: DockerContext, desired: DesiredStack, names: set[str]) -> None:
+        """Give whoever holds a name a moment to go: it may be a container that is being removed.
+        Raises `Interrupted` when it went, or somebody wants the stack."""
+        observed = context.observed
+
+        async def interrupted(scope: anyio.CancelScope) -> None:
+            await self._interrupts.rung(desired.key)
+            scope.cancel()
+
+        with (
+            anyio.move_on_after(min(desired.policy.timeout, NAME_PATIENCE)),
+            observed.watch.subscribe(("observed", observed.name)) as changed,
+        ):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(interrupted, tasks.cancel_scope)
+                while not names.isdisjoint(container.name for container in observed.containers.values()):
+                    await changed.wait()
+                tasks.cancel_scope.cancel()
+            raise Interrupted
 
     async def _after_execution(
         self, stack: Stack, desired: DesiredStack, plan_: Plan, result: ExecutionResult

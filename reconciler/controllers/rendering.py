@@ -8,23 +8,25 @@ stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from reconciler.controllers.conditions import same, with_condition
+from reconciler.controllers.conditions import find, same, with_condition
 from reconciler.controllers.record import utcnow
-from reconciler.deployments.config import DeployConfig, DestroyConfig
+from reconciler.deployments.config import DeployConfig
 from reconciler.deployments.hostpaths import HostPaths
 from reconciler.deployments.loading import Expanded, RequestedDeployments
 from reconciler.deployments.render import RenderContext, Rendered, RenderError, render
 from reconciler.deployments.snapshot import content_of, with_adopted_builds
 from reconciler.sources.errors import SourceError
+from reconciler.sources.urls import parse_git_url
 from state.model import (
     DEFAULT_CONTEXT,
+    FORMER,
     ConditionType,
     RunStatus,
     Source,
@@ -36,6 +38,9 @@ from state.model import (
 )
 from state.store import Store
 
+RENDER_FAILED = "RenderFailed"
+"""Reason of a stack, and of its source, when a revision of it could not be rendered."""
+
 
 @dataclass(frozen=True)
 class SyncedTree:
@@ -45,16 +50,18 @@ class SyncedTree:
     commit: str
     objects: Mapping[str, str]
     """Tracked paths -> Git object ids."""
+    executables: frozenset[str] = frozenset()
+    """The executable ones of them."""
 
 
 @dataclass(frozen=True)
 class SourceAccess:
     """How the controller reaches Git and deploy configurations; wired by the agent."""
 
-    resolve: Callable[[SourceSpec], Any]
-    """async (spec) -> commit the reference points to."""
-    checkout: Callable[[SourceSpec, str], Any]
-    """async (spec, commit) -> SyncedTree."""
+    resolve: Callable[[SourceSpec, int], Any]
+    """async (spec, depth) -> commit the reference points to."""
+    checkout: Callable[[SourceSpec, str, int], Any]
+    """async (spec, commit, depth) -> SyncedTree. Depth 0: what `GIT_CLONE_DEPTH` says."""
     configs: Callable[[SourceSpec, SyncedTree], RequestedDeployments]
     """Reads the deploy configuration of a tree. Blocking; raises `DeployConfigError`."""
     expand: Callable[[DeployConfig, SyncedTree, str, str], Expanded]
@@ -113,12 +120,14 @@ class Rendering:
     warnings: list[str]
     rendered: list[tuple[SyncedTree, Rendered]] = field(default_factory=list)
     failed: list[StackOutcome] = field(default_factory=list)
-    destroyed: dict[StackKey, DestroyConfig] = field(default_factory=dict)
+    destroyed: dict[StackKey, DeployConfig] = field(default_factory=dict)
     wanted: set[StackKey] = field(default_factory=set)
     """All stacks the revision speaks of, also those that could not be rendered."""
     complete: bool = True
     filtered: bool = False
     """A webhook's reference did not match some documents: they were not looked at."""
+    unsettled: bool = False
+    """An Engine could not be asked about something: the next poll is to try again."""
 
 
 @dataclass(frozen=True)
@@ -155,30 +164,34 @@ class Renderer:
             tree = await self._tree(source.spec, config, work)
         except SourceError as error:
             work.complete = False
-            work.failed.append(await self._failed(config.context, config.name, str(error), log))
+            # Without a commit: as soon as it can be read again, that is a change.
+            work.heads.append((_tree_name(config, source.spec), ""))
+            work.failed.append(await self.failed(pending, config.context, config.name, str(error), log))
             return
         expanded: Expanded = await anyio.to_thread.run_sync(
-            self._access.expand, config, tree, source.repository, config_file
+            self._access.expand, config, tree, _repository(config, source), config_file
         )
         work.warnings += expanded.warnings
         work.complete &= expanded.complete
         for name, message in expanded.failures:
             work.wanted.add(StackKey(config.context or DEFAULT_CONTEXT, name))
-            work.failed.append(await self._failed(config.context, name, message, log))
+            work.failed.append(await self.failed(pending, config.context, name, message, log))
         for one in expanded.configs:
             key = StackKey(one.context or DEFAULT_CONTEXT, one.name)
             work.wanted.add(key)
+            conflict = await self._conflict(source, before.get(key), destroying=one.destroy.enabled)
+            if conflict:
+                work.failed.append(await self.failed(pending, one.context, one.name, conflict, log))
+                continue
             if one.destroy.enabled:
-                work.destroyed[key] = one.destroy
+                work.destroyed[key] = one
                 continue
             try:
-                rendered = await anyio.to_thread.run_sync(render, one, self._render_context(pending, tree))
+                rendered = await anyio.to_thread.run_sync(
+                    render, one, self._render_context(pending, tree, work.trees[""])
+                )
             except RenderError as error:
-                work.failed.append(await self._failed(one.context, one.name, str(error), log))
-                continue
-            conflict = await self._conflict(source, before.get(key))
-            if conflict:
-                work.failed.append(await self._failed(one.context, one.name, conflict, log))
+                work.failed.append(await self.failed(pending, one.context, one.name, str(error), log))
                 continue
             work.rendered.append((tree, rendered))
             work.warnings += [f"{one.name}: {warning}" for warning in rendered.warnings]
@@ -189,8 +202,8 @@ class Renderer:
         if name not in work.trees:
             url, _, reference = name.partition("#")
             other = replace(spec, url=url, reference=reference)
-            head = await self._access.resolve(other)
-            work.trees[name] = await self._access.checkout(other, head)
+            head = await self._access.resolve(other, config.git_depth)
+            work.trees[name] = await self._access.checkout(other, head, config.git_depth)
             work.heads.append((name, head))
         return work.trees[name]
 
@@ -223,12 +236,15 @@ class Renderer:
             pending_recreate=wish,
         )
 
-    def _render_context(self, pending: SyncRequest, tree: SyncedTree) -> RenderContext:
+    def _render_context(self, pending: SyncRequest, tree: SyncedTree, own: SyncedTree) -> RenderContext:
         source = pending.source
         short = source.repository.partition("/")[2] or source.repository
         return RenderContext(
             root=tree.root,
             objects=tree.objects,
+            executables=tree.executables,
+            config_root=own.root,
+            config_objects=own.objects,
             revision=tree.commit,
             reference=source.spec.reference,
             repository=source.repository,
@@ -244,27 +260,51 @@ class Renderer:
             timestamp=utcnow().strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
 
-    async def _conflict(self, source: Source, known: Stack | None) -> str:
-        """Why this source may not deploy a stack of that name; empty: it may."""
+    async def _conflict(self, source: Source, known: Stack | None, *, destroying: bool) -> str:
+        """Why this source may not deploy (or destroy) a stack of that name; empty: it may.
+
+        A stack whose source is not followed any more is taken over (a repository that moved), but
+        not for being destroyed.
+        """
         if known is None or known.source_id == source.id or known.repository == source.repository:
             return ""
-        if await self._store.get_source(known.source_id) is None:
+        owner = await self._store.get_source(known.source_id)
+        if owner is None or (owner.origin == FORMER and not destroying):
             return ""
         return (
             "another stack with the same name already exists and is not managed by this repository: "
             f"{known.key.name} belongs to {known.repository}"
         )
 
-    async def _failed(self, context: str, name: str, message: str, log: Any) -> StackOutcome:
+    async def failed(self, pending: SyncRequest, context: str, name: str, message: str, log: Any) -> StackOutcome:
         """Say that a stack could not be rendered; what runs of it stays."""
+        source = pending.source
         key = StackKey(context or DEFAULT_CONTEXT, name)
-        log.error("deployment failed", stack=name, context=key.context, error=message)
+        known = await self._store.get_source(source.id) or source
+        said = find(known.conditions, ConditionType.SOURCE_READY)
+        again = said is not None and not pending.explicit and f"{name}: {message}" in said.message
+        say = log.debug if again else log.error
+        say("deployment failed", stack=name, context=key.context, error=message)
         stack = await self._store.get_stack(key)
-        if stack is not None:
-            conditions = with_condition(stack.conditions, ConditionType.DEGRADED, True, "RenderFailed", message)
+        if stack is not None and stack.repository == source.repository:
+            conditions = with_condition(stack.conditions, ConditionType.DEGRADED, True, RENDER_FAILED, message)
             if not same(conditions, stack.conditions):
                 await self._store.update_stack(key, conditions=conditions)
         return StackOutcome(stack=name, context=key.context, status=RunStatus.FAILED, message=message)
+
+
+def git_depth(source: Source, stacks: Iterable[Stack]) -> int:
+    """How deep the source's own repository is wanted by its deployments: as inline ones say, or as
+    those of the deploy file said that was read last. 0: none of them says."""
+    configs: Iterable[Mapping[str, Any]] = source.spec.deployments or (
+        stack.config for stack in stacks if stack.source_id == source.id and not stack.config.get("repository_url")
+    )
+    return max((int(config.get("git_depth") or 0) for config in configs), default=0)
+
+
+def _repository(config: DeployConfig, source: Source) -> str:
+    """Name of the repository that the Compose files are in: a stack at its root is called so."""
+    return parse_git_url(config.repository_url).repository if config.repository_url else source.repository
 
 
 def _tree_name(config: DeployConfig, spec: SourceSpec) -> str:

@@ -22,19 +22,33 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from reconciler.controllers.conditions import same, with_condition
+from reconciler.controllers.conditions import find, is_true, same, with_condition
+from reconciler.controllers.contexts import UnknownContext
 from reconciler.controllers.jobs import Jobs, TargetResult
 from reconciler.controllers.lastrendering import Heads, LastRendering, remember
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import finished, new_run, utcnow
-from reconciler.controllers.rendering import Renderer, Rendering, SourceAccess, SyncedTree, SyncOptions, SyncRequest
+from reconciler.controllers.rendering import (
+    RENDER_FAILED,
+    Renderer,
+    Rendering,
+    SourceAccess,
+    SyncedTree,
+    SyncOptions,
+    SyncRequest,
+    git_depth,
+)
 from reconciler.controllers.rhythm import Rhythm
 from reconciler.controllers.stacks import StackController
 from reconciler.controllers.supervise import supervise, unexpected
+from reconciler.controllers.unrecorded import leaving, refusal
 from reconciler.deployments.errors import DeployConfigError
 from reconciler.deployments.loading import RequestedDeployments
+from reconciler.engine.errors import EngineError
 from reconciler.log import get_logger
 from reconciler.sources.errors import RevisionGone, SourceError
+from reconciler.sources.references import is_commit_id
+from reconciler.sources.urls import full_name, parse_git_url
 from state.errors import StateError
 from state.events import EventHub
 from state.metrics import Metrics
@@ -86,6 +100,8 @@ class SourceController:
         self._pending: dict[str, dict[str, SyncRequest]] = {}
         self._synced: dict[str, Heads] = {}
         self._rendered: dict[str, LastRendering] = {}
+        self._unusable: dict[str, tuple[str, str]] = {}
+        """Reason and message of what is wrong with the revision that was read last, by source."""
         self._failures: dict[str, int] = {}
         self._checked: dict[str, datetime] = {}
         self._rhythms: dict[str, Rhythm] = {}
@@ -236,7 +252,9 @@ class SourceController:
             if not pending.explicit and heads == self._synced.get(source.id):
                 await self._checked_again(source)
                 log.debug("nothing changed", revision=heads[0][1])
-                return TargetResult(source.repository, ok=True, revision=heads[0][1])
+                return TargetResult(
+                    source.repository, ok=source.id not in self._unusable, revision=heads[0][1], synced=True
+                )
             if not leader:
                 own = new_run(Trigger.POLL, repository=source.repository, target=spec.target)
                 await self._store.put_run(own)
@@ -267,7 +285,11 @@ class SourceController:
                 code="InvalidConfiguration",
                 causes=tuple((source.repository, line) for line in str(error).splitlines()),
             )
+            self._unusable[source.id] = ("InvalidConfiguration", str(error))
             await self._source_condition(source, False, "InvalidConfiguration", str(error), log)
+            # The same revision would say the same at every poll.
+            self._rendered.pop(source.id, None)
+            self._synced[source.id] = heads[:1]
         except StateError:
             raise
         except Exception as error:  # the edge of a sync: a fault of ours must not take the others along
@@ -287,20 +309,27 @@ class SourceController:
     async def _heads(self, source: Source) -> Heads:
         """Where the source's reference points, and each other reference its stacks follow."""
         spec = source.spec
-        heads = [("", await self._access.resolve(spec))]
+        depth = 0
+        if is_commit_id(spec.reference):
+            depth = git_depth(source, await self._store.list_stacks(source.id, desired=False))
+        heads = [("", await self._access.resolve(spec, depth))]
         for name, _ in self._synced.get(source.id, ())[1:]:
             url, _, reference = name.partition("#")
-            heads.append((name, await self._access.resolve(replace(spec, url=url, reference=reference))))
+            try:
+                heads.append((name, await self._access.resolve(replace(spec, url=url, reference=reference), 0)))
+            except SourceError:
+                # It fails the stacks that want it, if there still are any. Others are not concerned.
+                heads.append((name, ""))
         return tuple(heads)
 
     async def _apply(self, pending: SyncRequest, leader: str, heads: Heads, log: Any) -> TargetResult:
         """Make a revision the desired state, and see its stacks follow."""
         source, commit = pending.source, heads[0][1]
         spec = source.spec
-        tree: SyncedTree = await self._access.checkout(spec, commit)
+        before = {stack.key: stack for stack in await self._store.list_stacks(desired=False)}
+        tree: SyncedTree = await self._access.checkout(spec, commit, git_depth(source, before.values()))
         if self._synced.get(source.id, (("", ""),))[0] != ("", commit):
             log.info("polling repository", revision=commit)
-        before = {stack.key: stack for stack in await self._store.list_stacks(desired=False)}
         known = await self._rendered_before(pending, heads, before)
         if known is not None:
             work = Rendering(trees={"": tree}, heads=list(heads), warnings=list(self._rendered[source.id].warnings))
@@ -313,7 +342,7 @@ class SourceController:
                 commit,
                 [await self._renderer.stack(source, tree_, one, pending, before) for tree_, one in work.rendered],
             )
-            going = await self._going(source, work, before)
+            going = await self._going(pending, work, before, log)
         # Asked for by a person, or back before its removal had come to an end.
         stacks = [
             await self._end_removal(stack)
@@ -328,7 +357,10 @@ class SourceController:
         due = [
             stack.key
             for stack in stacks
-            if pending.explicit or stack.observed_generation < stack.generation or not _ready(stack)
+            if pending.explicit
+            or stack.observed_generation < stack.generation
+            or stack.pending_recreate
+            or not _ready(stack)
         ]
         outcomes = [*work.failed, *await self._deploy([*due, *going], leader, pending.kind)]
         bad = [outcome for outcome in outcomes if outcome.status is RunStatus.FAILED]
@@ -347,7 +379,7 @@ class SourceController:
             revision=f"{spec.reference} ({commit})",
             stacks=tuple(outcomes),
             warnings=tuple(work.warnings),
-            synced=True,
+            synced=all(head for _, head in work.heads),
         )
 
     async def _render(
@@ -384,15 +416,17 @@ class SourceController:
             self._rendered.pop(source.id, None)
         else:
             self._rendered[source.id] = last
-        if work.filtered:
+        if work.filtered or work.unsettled:
             # The next poll has the rest to look at.
             self._synced.pop(source.id, None)
         else:
             self._synced[source.id] = tuple(work.heads)
         if work.failed:
             message = "; ".join(f"{outcome.stack}: {outcome.message}" for outcome in work.failed)
-            await self._source_condition(source, False, "RenderFailed", message, log)
+            self._unusable[source.id] = (RENDER_FAILED, message)
+            await self._source_condition(source, False, RENDER_FAILED, message, log)
         else:
+            self._unusable.pop(source.id, None)
             at = f"{source.spec.reference} at {work.heads[0][1]}"
             await self._source_condition(source, True, "Synced", at, log)
         for warning in work.warnings:
@@ -416,8 +450,11 @@ class SourceController:
             return stack
         return await self._store.set_overrides(stack.key, replace(stack.overrides, removed=None)) or stack
 
-    async def _going(self, source: Source, work: Rendering, before: Mapping[StackKey, Stack]) -> list[StackKey]:
+    async def _going(
+        self, pending: SyncRequest, work: Rendering, before: Mapping[StackKey, Stack], log: Any
+    ) -> list[StackKey]:
         """Stacks to take down: `destroy`, and discovered ones that disappeared."""
+        source = pending.source
         going = [key for key in work.destroyed if key in before]
         for key, stack in before.items():
             discovery = stack.config.get("auto_discovery") or {}
@@ -431,12 +468,37 @@ class SourceController:
             ):
                 going.append(key)
         for key in going:
-            destroy = work.destroyed.get(key)
-            if destroy is not None:
+            config = work.destroyed.get(key)
+            if config is not None:
+                destroy = config.destroy
                 removal = Removal(before[key].desired_hash, destroy.remove_volumes, destroy.remove_images)
                 await self._store.set_overrides(key, replace(before[key].overrides, removed=removal))
             await self._store.update_stack(key, deleting=True)
-        return going
+        unrecorded = [key for key in work.destroyed if key not in before]
+        return [*going, *[key for key in unrecorded if await self._going_unrecorded(pending, work, key, log)]]
+
+    async def _going_unrecorded(self, pending: SyncRequest, work: Rendering, key: StackKey, log: Any) -> bool:
+        """Whether a stack to destroy that the store does not know is there, and is now known as leaving."""
+        source, config = pending.source, work.destroyed[key]
+        message = ""
+        try:
+            seen = await self._stacks.look(key)
+            if not seen.containers:
+                return False
+            names = {source.repository, full_name(source.repository), pending.source_name}
+            if config.repository_url:
+                # Polls of Doco-CD name the repository that the Compose files come from.
+                names.add(parse_git_url(config.repository_url).full_name)
+            message = refusal(key.name, seen, names)
+        except (EngineError, UnknownContext) as error:
+            message = str(error)
+            work.unsettled = True
+        if message:
+            work.failed.append(await self._renderer.failed(pending, key.context, key.name, message, log))
+            return False
+        commit = work.heads[0][1]
+        await self._store.apply_stacks(source.id, commit, [leaving(source, key, config, commit)])
+        return True
 
     async def _source_condition(self, source: Source, ready: bool, reason: str, message: str, log: Any) -> None:
         current = await self._store.get_source(source.id) or source
@@ -459,12 +521,13 @@ class SourceController:
         if last is None or (now - last).total_seconds() >= CHECKED_EVERY or self._failures.get(source.id):
             self._checked[source.id] = now
             current = await self._store.get_source(source.id) or source
+            ready = source.id not in self._unusable
+            reason, message = self._unusable.get(source.id, ("Synced", "the source answers again"))
             if self._failures.get(source.id):
-                conditions = with_condition(
-                    current.conditions, ConditionType.SOURCE_READY, True, "Synced", "the source answers again"
-                )
-                await self._store.update_source(source.id, conditions=conditions, failures=0)
-            await self._store.update_source(source.id, last_checked=now, last_success=now)
+                conditions = with_condition(current.conditions, ConditionType.SOURCE_READY, ready, reason, message)
+                if not same(conditions, current.conditions):
+                    await self._store.update_source(source.id, conditions=conditions, failures=0)
+            await self._store.update_source(source.id, last_checked=now, last_success=now if ready else None)
 
     async def _end_own(self, run: Run, result: TargetResult) -> None:
         """Record a poll of our own."""
@@ -477,7 +540,11 @@ class SourceController:
 
 
 def _ready(stack: Stack) -> bool:
-    return any(c.type is ConditionType.READY and c.status for c in stack.conditions)
+    """Whether nothing is to be done or to be taken back about a stack that did not change."""
+    unrendered = find(stack.conditions, ConditionType.DEGRADED)
+    if unrendered is not None and unrendered.status and unrendered.reason == RENDER_FAILED:
+        return False
+    return is_true(stack.conditions, ConditionType.READY)
 
 
 def supported(spec: SourceSpec) -> bool:

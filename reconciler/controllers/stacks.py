@@ -24,12 +24,14 @@ from reconciler.controllers.interrupts import Interrupts
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.reconcile import Request, StackReconciler
 from reconciler.controllers.supervise import supervise, unexpected
+from reconciler.engine.snapshot import observe_project
 from reconciler.log import get_logger
 from reconciler.planner.labels import is_replica
 from state.errors import StateError
 from state.events import EventHub
 from state.metrics import Metrics
 from state.model import RunStatus, StackKey, StackOutcome
+from state.observed import ObservedProject
 from state.store import Store
 from state.watch import Topic
 
@@ -126,6 +128,11 @@ class StackController:
             or (container.state == "exited" and not container.exit_code)
             for container in containers
         )
+
+    async def look(self, key: StackKey) -> ObservedProject:
+        """What the Engine has under a name, managed or not. Raises `EngineError` or `UnknownContext`."""
+        context = await self._contexts.get(key.context)
+        return await observe_project(context.engine, context.observed, key.name)
 
     @asynccontextmanager
     async def exclusive(self, key: StackKey) -> AsyncIterator[DockerContext]:

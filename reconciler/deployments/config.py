@@ -50,6 +50,8 @@ from state.model import JsonObject
 DEFAULT_COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 DEFAULT_REFERENCE = "refs/heads/main"
 DEFAULT_VERSION = "doco.v1"
+REMOTE_PREFIX = "remote:"
+"""Of `env_files` that lie beside the Compose files in the repository that `repository_url` names."""
 EVENTS = ("die", "destroy", "update", "stop", "kill", "oom", "unhealthy")
 
 STAMPED = frozenset({"target"})
@@ -57,7 +59,6 @@ STAMPED = frozenset({"target"})
 
 NOT_ACTED_ON: dict[str, Callable[[DeployConfig], bool]] = {
     "source: oci": lambda config: config.source == "oci",
-    "git_depth": lambda config: config.git_depth > 0,
     "swarm.config_retention": lambda config: config.swarm.config_retention is not None,
     "swarm.secret_retention": lambda config: config.swarm.secret_retention is not None,
     "external_secrets": lambda config: bool(config.external_secrets),
@@ -66,7 +67,6 @@ NOT_ACTED_ON: dict[str, Callable[[DeployConfig], bool]] = {
     "reconciliation.restart_timeout": lambda config: config.reconciliation.restart_timeout not in (0, 10),
     "reconciliation.restart_limit": lambda config: config.reconciliation.restart_limit != 5,
     "reconciliation.restart_window": lambda config: config.reconciliation.restart_window != 300,
-    "env_files with remote:": lambda config: any(name.startswith("remote:") for name in config.env_files),
 }
 """What a configuration may ask for and this version does not do yet. Delete the line of a
 key together with teaching it."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -44,11 +45,19 @@ class RepositoryFiles:
     """Whether an absolute path exists on disk (tracked or not)."""
     resolve: Callable[[str], str]
     """The absolute path with its symbolic links followed."""
+    executables: frozenset[str] = frozenset()
+    """The tracked paths that are executable."""
 
     def escapes(self, path: str) -> bool:
         """Whether a path inside the checkout leads out of it through a symbolic link."""
-        resolved = self.resolve(path)
-        return self.relative(path) is not None and self.relative(resolved) is None
+        return self.relative(path) is not None and self._followed(path) is None
+
+    def _followed(self, path: str) -> str | None:
+        """Where a path inside the checkout leads, relative to the root; None: out of it."""
+        root, resolved = self.resolve(self.root).rstrip("/"), self.resolve(path)
+        if resolved == root:
+            return ""
+        return resolved[len(root) + 1 :] if resolved.startswith(root + "/") else None
 
     def relative(self, path: str) -> str | None:
         """The path relative to the root, or None outside of it."""
@@ -67,8 +76,8 @@ class RepositoryFiles:
 
     def digest(self, path: str) -> str:
         """Digest of a file or folder of the repository; empty outside of it or when only
-        untracked files are there."""
-        relative = self.relative(path)
+        untracked files are there. A link counts as what it leads to: that is what gets mounted."""
+        relative = None if self.relative(path) is None else self._followed(path)
         if relative is None:
             return ""
         own = self.objects.get(relative)
@@ -79,8 +88,17 @@ class RepositoryFiles:
             return ""
         digest = hashlib.sha1(usedforsecurity=False)
         for name, object_id in tracked:
-            digest.update(f"{name[len(relative) :]}\0{object_id}\n".encode())
+            digest.update(os.fsencode(f"{name[len(relative) :]}\0{object_id}\n"))
         return digest.hexdigest()
+
+    def modes(self, path: str) -> str:
+        """Which tracked files at or below a path are executable, one a line."""
+        relative = None if self.relative(path) is None else self._followed(path)
+        if relative is None:
+            return ""
+        prefix = relative + "/" if relative else ""
+        found = (name for name in self.executables if name == relative or name.startswith(prefix))
+        return "".join(f"{name[len(relative) :]}\n" for name in sorted(found))
 
 
 def content_digests(
@@ -229,6 +247,8 @@ def _build(
     digest = hashlib.sha1(usedforsecurity=False)
     for part in parts:
         digest.update(f"{files.digest(part)}\n".encode())
+        # Unlike what is mounted, what is copied into an image keeps the mode it had.
+        digest.update(os.fsencode(files.modes(part)))
     recipe = {name: build[name] for name in sorted(build) if name not in ("context", "additional_contexts")}
     digest.update(repr(recipe).encode())
     found["build"] = digest.hexdigest()

@@ -12,6 +12,7 @@ for a discovery with problems, nor for an empty listing.
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -85,12 +86,12 @@ def discover(
             if folder != own_folder:
                 found = _refined(found, folder, files, read, warnings)
         except InvalidDeployConfig as error:
-            problems.append(FolderProblem(folder, name, str(error)))
+            problems.append(_problem(folder, name, str(error)))
             continue
         broken = next((message for _, message in violations(found)), "")
         if broken:
             hint = f" (folder {folder})" if broken == invalid_name(found.name) else ""
-            problems.append(FolderProblem(folder, found.name, f"invalid deploy configuration: {broken}{hint}"))
+            problems.append(_problem(folder, found.name, f"invalid deploy configuration: {broken}{hint}"))
             continue
         configs.append(found)
     repeated = dict(repeated_names(configs))
@@ -102,6 +103,11 @@ def discover(
     ]
     kept = tuple(found for index, found in enumerate(configs) if index not in repeated)
     return Discovered(kept, tuple(problems), tuple(warnings))
+
+
+def _problem(folder: str, name: str, message: str) -> FolderProblem:
+    """A problem that can be written down: the name of a folder may be any bytes."""
+    return FolderProblem(*(os.fsencode(text).decode(errors="replace") for text in (folder, name, message)))
 
 
 def compose_folders(config: DeployConfig, files: Collection[str]) -> tuple[str, ...]:

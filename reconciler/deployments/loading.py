@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reconciler.deployments.config import DeployConfig, find_config_file, load_deploy_configs, parse_inline
 from reconciler.deployments.discovery import discover
+from reconciler.deployments.errors import InvalidDeployConfig, Problem
 from state.model import SourceSpec
 
 
@@ -47,7 +48,7 @@ def requested_deployments(
     file = find_config_file(str(root), base_dir, spec.target, lambda path: _tracked(root, objects, path))
     path = Path(file) if Path(file).is_absolute() else root / file
     shown = path.relative_to(root).as_posix()
-    loaded = load_deploy_configs(path.read_bytes(), shown, reference=spec.reference, target=spec.target)
+    loaded = load_deploy_configs(_read(root, shown), shown, reference=spec.reference, target=spec.target)
     return RequestedDeployments(loaded.configs, loaded.warnings, shown)
 
 
@@ -60,7 +61,7 @@ def expand(
     found = discover(
         config,
         objects.keys(),
-        lambda path: (root / path).read_bytes(),
+        lambda path: _read(root, path),
         repository=repository,
         config_file=config_file,
     )
@@ -71,6 +72,19 @@ def expand(
             f"auto-discovery found no stack below {config.working_dir}: taken for a mistake, so nothing is removed"
         )
     return Expanded(tuple(found.configs), failures, tuple(warnings), complete=found.complete and bool(found.configs))
+
+
+def _read(root: Path, path: str) -> bytes:
+    """A deploy file. A link is followed inside the repository, and nowhere else."""
+    file = (root / path).resolve()
+    fault = ""
+    if root.resolve() not in file.parents:
+        fault = "leads out of the repository"
+    elif not file.is_file():
+        fault = "leads to nothing"
+    if fault:
+        raise InvalidDeployConfig([Problem(f"the deploy file is a link that {fault}", file=path)])
+    return file.read_bytes()
 
 
 def _tracked(root: Path, objects: Mapping[str, str], path: str) -> bool:

@@ -9,18 +9,23 @@ what runs stays as it is, and the error says file, line and what was expected.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.compose import ComposeError, DiskReader, LoadRequest, load_project
-from reconciler.deployments.config import DEFAULT_COMPOSE_FILES, DeployConfig, config_json, not_acted_on
+from reconciler.compose import ComposeError, DiskReader, InputFile, LoadRequest, load_project
+from reconciler.deployments.config import DEFAULT_COMPOSE_FILES, REMOTE_PREFIX, DeployConfig, config_json, not_acted_on
 from reconciler.deployments.content import ContentError, RepositoryFiles, content_digests
 from reconciler.deployments.desired import canonical, tool_labels
 from reconciler.deployments.hostpaths import HostPaths, on_host
 from reconciler.deployments.profiles import seccomp_profiles
+from reconciler.deployments.remotefiles import MissingFiles, layered_environment
 from reconciler.deployments.snapshot import desired_hash, snapshot
+from reconciler.planner.compare import HIDDEN, is_secret_name
 from state.model import JsonObject
+
+SHORTEST_SECRET = 4
+"""Shorter values are not looked for in messages: they would be found everywhere."""
 
 
 class RenderError(Exception):
@@ -35,6 +40,12 @@ class RenderContext:
     """The checkout."""
     objects: Mapping[str, str]
     """Tracked paths -> Git object ids."""
+    executables: frozenset[str]
+    """The executable ones of them."""
+    config_root: Path
+    """The checkout that the deploy configuration is in; another one with `repository_url`."""
+    config_objects: Mapping[str, str]
+    """As `objects`, of that checkout."""
     revision: str
     reference: str
     repository: str
@@ -97,12 +108,15 @@ def compose_files(directory: Path, config: DeployConfig) -> tuple[str, ...]:
     return present
 
 
-def environment_files(directory: Path, config: DeployConfig) -> tuple[str, ...]:
+def environment_files(root: Path, directory: Path, config: DeployConfig) -> tuple[str, ...]:
     """Dotenv files for interpolation; a missing one is an error unless the list is the default."""
-    names = [name.removeprefix("remote:") for name in config.env_files]
+    names = [name.removeprefix(REMOTE_PREFIX) for name in config.env_files]
     if names == [".env"]:
         return ()
     paths = [directory / name for name in names]
+    outside = [name for name, path in zip(names, paths, strict=True) if root.resolve() not in path.resolve().parents]
+    if outside:
+        raise RenderError(f"env_files: {', '.join(outside)} lies outside the repository, of which alone files are read")
     missing = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
     if missing:
         raise RenderError(f"env_files: could not find {', '.join(missing)} in {config.working_dir}")
@@ -113,12 +127,23 @@ def render(config: DeployConfig, context: RenderContext) -> Rendered:
     """Render one stack. Blocking (reads files): call it in a worker thread. Raises `RenderError`."""
     directory = working_directory(context.root, config)
     environment = {**context.process_environment, **config.environment}
+    env_files: tuple[str, ...] = ()
+    inputs: tuple[InputFile, ...] = ()
+    if config.repository_url:
+        try:
+            environment, inputs = layered_environment(
+                config, context.process_environment, here=context.config_root, there=context.root, directory=directory
+            )
+        except (ComposeError, MissingFiles) as error:
+            raise RenderError(_relative(_relative(str(error), context.root), context.config_root)) from error
+    else:
+        env_files = environment_files(context.root, directory, config)
     request = LoadRequest(
         working_dir=str(directory),
         files=compose_files(directory, config),
         environment=environment,
         project_name=config.name,
-        env_files=environment_files(directory, config),
+        env_files=env_files,
         profiles=tuple(config.profiles),
         cwd=str(directory),
     )
@@ -126,11 +151,12 @@ def render(config: DeployConfig, context: RenderContext) -> Rendered:
     try:
         project = load_project(request, reader)
     except ComposeError as error:
-        raise RenderError(_relative(str(error), context.root)) from error
+        raise RenderError(_hidden(_relative(str(error), context.root), environment)) from error
 
     files = RepositoryFiles(
         root=str(context.root),
         objects=context.objects,
+        executables=context.executables,
         read=lambda path: Path(path).read_bytes(),
         exists=lambda path: Path(path).exists(),
         resolve=lambda path: str(Path(path).resolve()),
@@ -171,10 +197,26 @@ def render(config: DeployConfig, context: RenderContext) -> Rendered:
         desired=body,
         desired_hash=digest,
         warnings=tuple(warnings),
-        untracked=tuple(
-            (item.path, item.digest) for item in project.inputs if files.relative(item.path) not in context.objects
-        ),
+        untracked=_untracked((*inputs, *project.inputs), context),
     )
+
+
+def _untracked(inputs: Iterable[InputFile], context: RenderContext) -> tuple[tuple[str, str], ...]:
+    """Files that were read and are in neither commit, with their digests."""
+    tracked = ((context.root, context.objects), (context.config_root, context.config_objects))
+
+    def known(path: str) -> bool:
+        return any(path.removeprefix(f"{root}/") in objects for root, objects in tracked)
+
+    return tuple((item.path, item.digest) for item in inputs if not known(item.path))
+
+
+def _hidden(text: str, environment: Mapping[str, str]) -> str:
+    """A message without the values of variables whose names say that they are secret."""
+    for name, value in environment.items():
+        if len(value) >= SHORTEST_SECRET and is_secret_name(name):
+            text = text.replace(value, HIDDEN)
+    return text
 
 
 def _relative(text: str, root: Path) -> str:

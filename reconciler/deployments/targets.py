@@ -15,6 +15,7 @@ from typing import Any
 from reconciler.deployments.config import parse_inline
 from reconciler.deployments.errors import InvalidDeployConfig
 from reconciler.deployments.fields import describe, nearest
+from reconciler.durations import go_duration
 from reconciler.sources.errors import InvalidURL
 from reconciler.sources.urls import parse_git_url, rewrite_url
 from state.model import SourceKind, SourceSpec
@@ -26,12 +27,6 @@ MIN_INTERVAL = 10
 MOST_SECONDS = 2**63
 """What Go's integers hold."""
 KEYS = ("source", "url", "reference", "interval", "target", "run_once", "watch", "deployments")
-
-_DURATION = re.compile(
-    r"^[-+]?(?:0|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h)(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))*)$"
-)
-_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def validate_target(
@@ -142,18 +137,13 @@ def parse_interval(value: Any) -> float:
     except ValueError:
         seconds = None
     if seconds is None:
-        seconds = _duration(text, expected)
+        try:
+            seconds = go_duration(text)
+        except ValueError:
+            raise ValueError(expected) from None
     if not abs(seconds) < MOST_SECONDS or seconds != int(seconds):
         raise ValueError(expected)
     return seconds
-
-
-def _duration(text: str, expected: str) -> float:
-    if _DURATION.match(text) is None:
-        raise ValueError(expected)
-    total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
-    total = round(total, 9)
-    return -total if text.startswith("-") else total
 
 
 def _deployments(values: Mapping[str, Any], index: int) -> list[Any]:

@@ -147,6 +147,9 @@ class Observer:
                         self._acted[container_id] = now + OWN_ECHO
                     if container_id in self.observed.outdated:
                         self._mark("container", container_id)
+                    else:
+                        # Looked at already; what happens from now on is not to wait for us.
+                        self._marked.pop(("container", container_id), None)
 
     @contextmanager
     def deploying(self, project: str) -> Iterator[None]:

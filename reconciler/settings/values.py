@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from reconciler.durations import go_duration
+
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
@@ -22,8 +24,6 @@ Choice = TypeVar("Choice", bound=str)
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-_DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _REGISTRY = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 
 
@@ -70,19 +70,7 @@ def integer(minimum: int | None = None, maximum: int | None = None, *, bits: int
 
 def duration(value: str) -> float:
     """Go's `ParseDuration`, in seconds."""
-    body = value[1:] if value[:1] in ("-", "+") else value
-    if body == "0":
-        return 0.0
-    total, end = 0.0, 0
-    for part in _DURATION_PART.finditer(body):
-        if part.start() != end:
-            break
-        total += float(part[1]) * _SECONDS[part[2]]
-        end = part.end()
-    if not body or end != len(body):
-        raise ValueError("expected a duration with units, such as 90s or 1h30m")
-    total = round(total, 9)
-    return -total if value.startswith("-") else total
+    return go_duration(value)
 
 
 def positive_duration(value: str) -> float:

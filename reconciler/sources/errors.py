@@ -25,6 +25,7 @@ without anybody changing anything.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,6 +37,8 @@ class SourceError(Exception):
     transient: ClassVar[bool] = False
 
     def __init__(self, message: str) -> None:
+        # A path in a repository may be any bytes; what is said goes into JSON and the store.
+        message = os.fsencode(message).decode(errors="replace")
         super().__init__(message)
         self.message = message
 

@@ -106,6 +106,8 @@ class Tree:
     """Submodules that are not checked out."""
     ids: Mapping[str, str]
     """Path -> object id."""
+    executables: frozenset[str] = frozenset()
+    """Paths of the executable files."""
 
 
 class GitWorkspace:
@@ -207,12 +209,15 @@ class GitSource:
         return self.url.authority.lower() or "local"
 
     # --- resolving --------------------------------------------------------------------
-    async def resolve(self) -> str:
-        """The commit the reference means now. Raises `SourceError`."""
+    async def resolve(self, *, depth: int | None = None) -> str:
+        """The commit the reference means now. Raises `SourceError`.
+
+        A commit that is named by its id is fetched to tell; `depth` overrides `GIT_CLONE_DEPTH`.
+        """
         options = self._workspace.options
         if is_commit_id(self.reference):
             commit = self.reference.lower()
-            await self._provide(Wanted(commit, pinned=True, depth=options.depth))
+            await self._provide(Wanted(commit, pinned=True, depth=self._depth(depth)))
             return commit
         what = f"{self.repository}: git ls-remote"
         resolution = await self._workspace.workers.run(self._host, options.resolve_timeout, what, self._look)
@@ -308,8 +313,12 @@ class GitSource:
             resolved = self._resolved
         name = resolved.name if resolved is not None else ""
         pinned = is_commit_id(self.reference) and self.reference.lower() == commit
-        depth = self._workspace.options.depth if depth is None else depth
-        await self._provide(Wanted(commit, reference=name, pinned=pinned, depth=depth), missing=True)
+        wanted = Wanted(commit, reference=name, pinned=pinned, depth=self._depth(depth))
+        await self._provide(wanted, missing=True)
+
+    def _depth(self, depth: int | None) -> int:
+        """How much history a fetch asks for; `git_depth` of a deployment does not concern local ones."""
+        return self._workspace.options.depth if depth is None or self.url.local else depth
 
     # --- the files --------------------------------------------------------------------
     async def checkout(self, commit: str, *, depth: int | None = None) -> Checkout:
@@ -366,7 +375,7 @@ class GitSource:
             commit,
             reference=name,
             pinned=is_commit_id(self.reference),
-            depth=self._workspace.options.depth if depth is None else depth,
+            depth=self._depth(depth),
         )
 
         def renew(work: Work) -> None:
@@ -413,7 +422,8 @@ class GitSource:
         else:
             folders += [link.path for link in links]
         ids = {entry.path: entry.object_id for entry in files}
-        tree = Tree(tuple(files), tuple(folders), ids)
+        executables = frozenset(entry.path for entry in files if entry.executable)
+        tree = Tree(tuple(files), tuple(folders), ids, executables)
         self._workspace.keep_tree(self._store, commit, tree)
         return tree
 

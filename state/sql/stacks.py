@@ -22,6 +22,7 @@ from sqlalchemy import (
 from state import codec, tables
 from state.database import Database
 from state.model import (
+    FORMER,
     Condition,
     JsonObject,
     Overrides,
@@ -33,7 +34,7 @@ from state.model import (
 from state.sql.base import SqlBase
 from state.store import source_id
 
-_ORIGINS = ("webhook", "api", "config")
+_ORIGINS = (FORMER, "webhook", "api", "config")
 _SOURCE = select(tables.sources).where(tables.sources.c.id == bindparam("id"))
 _STACK = select(tables.stacks).where(
     tables.stacks.c.context == bindparam("context"), tables.stacks.c.name == bindparam("name")
@@ -88,7 +89,7 @@ class Stacks(SqlBase):
         statement = (
             update(tables.sources)
             .where(sources.origin == "config", sources.id.not_in(list(keep)))
-            .values(origin="api")
+            .values(origin=FORMER)
             .returning(sources.id)
         )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.live.agent.conftest import World
+from tests.support.agent import running_agent
 from tests.support.docker_api import DockerApi
-from tests.support.git_servers import GitHTTPServer
+from tests.support.git_servers import GitHTTPServer, run_git
 from tests.support.repository import LocalRepository, compose, deploy_config, service
 
 
@@ -125,6 +127,143 @@ def test_a_document_may_deploy_from_another_repository(place: World, tmp_path: P
         there.commit({"compose.yaml": compose(service("web", hostname="moved"))})
         assert place.agent.poll(here.url).status == 200
         assert place.containers()[f"{place.project}-web-1"]["Config"]["Hostname"] == "moved"
+
+
+def test_env_files_of_both_repositories(place: World, tmp_path: Path) -> None:
+    """Local ones lie at the root of the deploy file's repository, `remote:` ones beside the Compose file."""
+    names = ("DOTENV", "LOCAL", "REMOTE", "WRITTEN")
+    web = service("web", environment="{" + ", ".join(f"{name}: '${{{name}:-none}}'" for name in names) + "}")
+    with GitHTTPServer(tmp_path) as server:
+        here, there = server.create_repo("acme/main"), server.create_repo("acme/app")
+
+        def lines(word: str, *names: str) -> str:
+            return "".join(f"{name}={word}\n" for name in names)
+
+        there.commit(
+            {
+                "stack/compose.yaml": compose(web),
+                "stack/.env": lines("dotenv", *names),
+                "stack/prod.env": lines("remote", *names[2:]),
+            }
+        )
+        config = {
+            "repository_url": there.url,
+            "working_dir": "stack",
+            "env_files": "['remote:prod.env', local.env]",
+            "environment": "{WRITTEN: written}",
+        }
+        here.commit({".doco-cd.yml": deploy_config(place.project, **config), "local.env": lines("local", *names[1:])})
+        answer = place.agent.poll(here.url)
+        assert answer.status == 200, answer
+
+        def seen() -> list[str]:
+            environment = place.containers()[f"{place.project}-web-1"]["Config"]["Env"]
+            return [line for line in environment if line.partition("=")[0] in names]
+
+        assert sorted(seen()) == ["DOTENV=dotenv", "LOCAL=local", "REMOTE=remote", "WRITTEN=written"]
+        here.commit({"local.env": lines("changed", "LOCAL")})
+        assert place.agent.poll(here.url).status == 200
+        assert "LOCAL=changed" in seen()
+        here.commit({"local.env": None})
+        answer = place.agent.poll(here.url)
+        assert answer.status == 500
+        assert "could not find local.env in the repository of the deploy file" in answer.content
+        assert "LOCAL=changed" in seen()
+
+
+def test_a_stack_discovered_at_the_root_of_another_repository_is_named_after_it(place: World, tmp_path: Path) -> None:
+    with GitHTTPServer(tmp_path) as server:
+        here, there = server.create_repo(f"acme/{place.project}-here"), server.create_repo(f"acme/{place.project}")
+        there.commit({"compose.yaml": compose(service("web"))})
+        here.commit({".doco-cd.yml": f"repository_url: {there.url}\nauto_discovery: true\n"})
+        answer = place.agent.poll(here.url)
+        assert answer.status == 200, answer
+        assert place.running() == {"web-1"}
+
+
+def test_git_depth_bounds_what_is_fetched(place: World, tmp_path: Path) -> None:
+    """Of another repository, and of the own one where it is known before (inline deployments)."""
+
+    def history(name: str) -> int:
+        (store,) = (place.agent.data / "mount" / ".git-store").glob(f"*{name}*.git")
+        return int(run_git("rev-list", "--count", "--all", cwd=store))
+
+    with GitHTTPServer(tmp_path) as server:
+        here, there = server.create_repo("acme/depth-main"), server.create_repo("acme/depth-app")
+        for number in range(5):
+            here.commit({"readme": str(number)})
+            there.commit({"compose.yaml": compose(service("web", hostname=f"h{number}"))})
+        here.commit({".doco-cd.yml": deploy_config(place.project, repository_url=there.url, git_depth="2")})
+        answer = place.agent.poll(here.url)
+        assert answer.status == 200, answer
+        assert (history("depth-main"), history("depth-app")) == (6, 2)
+        assert place.agent.run(answer.job_id).get("warnings", []) == []
+        own = server.create_repo("acme/depth-own")
+        for number in range(5):
+            own.commit({"compose.yaml": compose(service("web", hostname=f"h{number}"))})
+        inline = [{"name": f"{place.project}-own", "git_depth": 1}]
+        assert place.agent.poll(own.url, deployments=inline).status == 200
+        assert history("depth-own") == 1
+        place.agent.delete(f"/v1/api/project/{place.project}-own?timeout=0&images=false")
+
+
+def test_forced_recreation_comes_with_each_revision_not_with_each_poll(tmp_path: Path, place: World) -> None:
+    place.commit(service("web"), config={"force_recreate": "true"})
+    entry = {"url": place.repository.url, "interval": 10, "watch": False}
+    with running_agent(tmp_path / "agent", POLL_CONFIG=json.dumps([entry])) as agent:
+
+        def replaced() -> int:
+            return len([line for line in agent.logs() if line.get("action") == "replace-container"])
+
+        def polls() -> float:
+            return agent.metric("doco_cd_polls_total")
+
+        agent.until(lambda: place.running() == {"web-1"}, 20, "deployed")
+        place.repository.commit({"readme": "touches no stack"})
+        agent.until(lambda: replaced() == 1, 30, "recreated")
+        count = polls()
+        agent.until(lambda: polls() > count + 1, 40, "polled again")
+        assert replaced() == 1
+
+
+def test_a_taken_container_name_is_said_soon(place: World, prefix: str) -> None:
+    assert place.deploy(service("web", container_name=f"{prefix}-name")).status == 200
+    place.repository.commit({".doco-cd.yml": deploy_config(f"{prefix}-other", timeout="600")})
+    answer = place.agent.poll(place.repository.url)
+    assert answer.status == 500
+    assert f"the name {prefix}-name is held by container" in answer.content
+    stack = place.agent.stack(f"{prefix}-other")
+    assert stack is not None
+    assert "NameTaken" in [condition["reason"] for condition in stack["conditions"]]
+
+
+def test_a_stack_takes_the_container_name_of_one_that_is_destroyed_beside_it(place: World, prefix: str) -> None:
+    assert place.deploy(service("web", container_name=f"{prefix}-name")).status == 200
+    gone = deploy_config(place.project, destroy="{enabled: true, remove_images: false}")
+    place.repository.commit({".doco-cd.yml": f"{deploy_config(f'{prefix}-other')}---\n{gone}"})
+    answer = place.agent.poll(place.repository.url)
+    assert answer.status == 200, answer
+    assert projects(place.engine, prefix) == {f"{prefix}-other": ["running"]}
+
+
+def test_an_env_file_outside_the_repository_is_not_read(place: World, tmp_path: Path) -> None:
+    for name in (tmp_path / "host.env", "link.env"):
+        (tmp_path / "host.env").write_text("NAME=host\n")
+        link = place.repository.path / "link.env"
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path / "host.env")
+        answer = place.deploy(service("web"), config={"env_files": f"['{name}']"})
+        assert answer.status == 500
+        assert f"env_files: {name} lies outside the repository" in answer.content
+
+
+def test_a_secret_is_not_part_of_an_error(place: World) -> None:
+    answer = place.deploy(
+        service("web", ports="['${DB_PASSWORD}:80']"), config={"environment": "{DB_PASSWORD: hidden-word}"}
+    )
+    assert answer.status == 500
+    assert "invalid hostPort: (hidden)" in answer.content
+    assert "hidden-word" not in place.agent.log_path.read_text()
 
 
 def test_an_unknown_context_fails_its_stack_alone(place: World, prefix: str) -> None:

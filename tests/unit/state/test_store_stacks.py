@@ -72,12 +72,12 @@ async def test_sources_no_longer_configured_are_demoted(store: Store) -> None:
     await store.demote_sources([kept.id])
     assert {found.id: found.origin for found in await store.list_sources()} == {
         kept.id: "config",
-        gone.id: "api",
+        gone.id: "former",
         hook.id: "webhook",
     }
     await store.demote_sources([])
     found = await store.get_source(kept.id)
-    assert found is not None and found.origin == "api"
+    assert found is not None and found.origin == "former"
 
 
 async def test_applied_stacks_come_back_whole_in_the_order_given(store: Store) -> None:
