@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from reconciler.compose.model import Model, Project
 from reconciler.planner.decisions import Decision
-from reconciler.planner.graph import referenced_services
+from reconciler.planner.graph import joined_containers, named_container, referenced_services
 from reconciler.planner.steps import Rollout
 
 START_FIRST = "start-first"
@@ -24,6 +24,8 @@ def starts_first(rollout: Rollout, decision: Decision) -> bool:
     if update.get("order") != START_FIRST or container.state != "running" or container.name != decision.final_name:
         return False
     why = _obstacle(project, name)
+    if not why and decision.final_name in _joined(project):
+        why = "others join it by its name"
     if not why and (decision.swept or container.id in rollout.frees):
         why = "what it is attached to is made anew"
     if why:
@@ -50,6 +52,16 @@ def _obstacle(project: Project, name: str) -> str:
     if any(name in referenced_services(other) for other in project.services.values()):
         return "other services share its namespaces or volumes"
     return ""
+
+
+def _joined(project: Project) -> frozenset[str]:
+    """The containers whose namespaces or volumes services take by name."""
+    lenders = (
+        named_container(entry).partition(":")[0]
+        for service in project.services.values()
+        for entry in service.get("volumes_from") or ()
+    )
+    return joined_containers(project) | {*lenders}
 
 
 def _fixed_address(network: Model | None) -> bool:

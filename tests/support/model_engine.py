@@ -267,7 +267,8 @@ class ModelEngine:
             entry = {"Type": mount["Type"], "Source": origin, "Destination": mount["Target"], "RW": True}
             mounts.append({**entry, "Name": origin} if mount["Type"] == "volume" else entry)
         for lender in host.get("VolumesFrom", ()):
-            mounts.extend(dict(mount) for mount in self.containers[lender.partition(":")[0]]["Mounts"])
+            name = lender.partition(":")[0]
+            mounts.extend(dict(mount) for mount in (self.containers.get(name) or self.named(name))["Mounts"])
         taken = {mount["Destination"] for mount in mounts}
         for target in image.config.get("Volumes") or {}:
             if target not in taken:

@@ -62,13 +62,21 @@ def test_what_cannot_be_shared_is_stopped_first_and_said(more: str, why: str) ->
     assert not made.plan().warnings
 
 
-def test_a_lent_namespace_is_stopped_first() -> None:
-    text = f"services: {{web: {{image: 'app:1', {ORDER}}}, side: {{image: 'app:1', network_mode: 'service:web'}}}}"
+@pytest.mark.parametrize(
+    ("lent", "why"),
+    [
+        ("network_mode: 'service:web'", "other services share its namespaces or volumes"),
+        ("volumes_from: [web]", "other services share its namespaces or volumes"),
+        ("network_mode: 'container:shop-web-1'", "others join it by its name"),
+        ("volumes_from: ['container:shop-web-1']", "others join it by its name"),
+    ],
+)
+def test_what_is_lent_is_stopped_first(lent: str, why: str) -> None:
+    text = f"services: {{web: {{image: 'app:1', {ORDER}}}, side: {{image: 'app:1', {lent}}}}}"
     made = world(text).deploys()
     found = made.wants(text.replace("app:1", "app:2", 1)).plan()
     assert not [kind for kind in kinds(found) if kind.startswith("hand-over")]
-    assert "other services share its namespaces" in found.warnings[0]
-    made.deploys()
+    assert why in found.warnings[0]
 
 
 @pytest.mark.parametrize("port", ["80", "8080-8089:80"])
