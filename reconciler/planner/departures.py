@@ -151,7 +151,11 @@ def former_networks(rollout: Rollout) -> None:
                 for service in scene.services.values()
                 for decision in service.keep
                 if former.name in decision.container.networks
-                for action_id in (*rollout.made.get(service.name, ()), *disconnects(rollout, decision, former.name))
+                for action_id in (
+                    *rollout.made.get(service.name, ()),
+                    rollout.frees.get(decision.container.id, ""),
+                    *disconnects(rollout, decision, former.name),
+                )
             ]
             needs.extend(
                 f"{ActionKind.REMOVE_CONTAINER}:{c.name}"

@@ -35,6 +35,14 @@ def test_who_depends_on_it_waits_for_the_end_of_it() -> None:
     made.deploys()
 
 
+def test_a_former_network_goes_after_the_predecessor_that_uses_it() -> None:
+    text = f"services: {{web: {{image: 'app:1', networks: [back], {ORDER}}}}}\nnetworks: {{back: {{}}}}"
+    made = world(text).deploys()
+    found = made.wants(text.replace("back: {}", "back: {name: renamed}").replace("app:1", "app:2")).plan()
+    assert "hand-over:shop-web-1" in needs(found, "remove-network:shop_back")
+    made.deploys()
+
+
 def test_changing_the_order_alone_changes_nothing() -> None:
     made = world(WEB).deploys()
     assert made.wants(WEB.replace("start-first", "stop-first")).plan().empty
