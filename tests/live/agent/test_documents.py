@@ -209,7 +209,7 @@ def test_git_depth_bounds_what_is_fetched(place: World, tmp_path: Path) -> None:
 
 def test_forced_recreation_comes_with_each_revision_not_with_each_poll(tmp_path: Path, place: World) -> None:
     place.commit(service("web"), config={"force_recreate": "true"})
-    entry = {"url": place.repository.url, "interval": 10, "watch": False}
+    entry = {"url": place.repository.url, "interval": 10}
     with running_agent(tmp_path / "agent", POLL_CONFIG=json.dumps([entry])) as agent:
 
         def replaced() -> int:

@@ -127,7 +127,7 @@ def test_what_is_wrong_with_a_revision_is_said_once_and_stays_said(
 ) -> None:
     repository = LocalRepository(tmp_path / "repository")
     repository.commit({".doco-cd.yml": bad.format(project=project), "compose.yaml": compose(service("web"))})
-    with following(tmp_path / "agent", repository.url) as agent:
+    with following(tmp_path / "agent", repository.url, watch=True) as agent:
         place = World(agent, repository, engine, project)
 
         def polls() -> float:
@@ -137,7 +137,7 @@ def test_what_is_wrong_with_a_revision_is_said_once_and_stays_said(
         said = ready(agent)
         assert said["status"] is False
         lines = [line for line in agent.logs() if line["level"] != "debug"]
-        agent.until(lambda: polls() >= 3, 40, "polled again and again")
+        agent.until(lambda: polls() >= 2, 40, "polled again")
         assert ready(agent) == said
         assert [line for line in agent.logs() if line["level"] != "debug"] == lines
         assert len(agent.get("/v1/api/runs").content) == 1
@@ -152,7 +152,7 @@ def test_a_stack_that_can_be_rendered_again_is_not_degraded_any_more(
     """Also when it is as it was before, so that nothing is to be deployed."""
     repository = LocalRepository(tmp_path / "repository")
     repository.commit({".doco-cd.yml": deploy_config(project), "compose.yaml": compose(service("web"))})
-    with following(tmp_path / "agent", repository.url) as agent:
+    with following(tmp_path / "agent", repository.url, watch=True) as agent:
         place = World(agent, repository, engine, project)
         agent.until(lambda: place.condition("Ready").get("status") is True, 20, "deployed")
         for working_dir, degraded in (("nowhere", True), (".", False)):
