@@ -119,7 +119,8 @@ def _writer(path: Path) -> Engine:
 
 
 def _reader(path: Path) -> Engine:
-    return _engine(path, "PRAGMA query_only=ON", connections=READERS, autocommit=True)
+    # Readers ask for little, and the system caches the file's pages anyway.
+    return _engine(path, "PRAGMA query_only=ON", "PRAGMA cache_size=-200", connections=READERS, autocommit=True)
 
 
 def _engine(path: Path, *pragmas: str, connections: int, autocommit: bool = False) -> Engine:
