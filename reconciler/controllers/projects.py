@@ -24,9 +24,10 @@ from reconciler.controllers.stacks import StackController
 from reconciler.controllers.supervise import unexpected
 from reconciler.engine.errors import EngineError, EngineUnreachable
 from reconciler.engine.snapshot import observe_project
+from reconciler.engine.waiting import PROOF
 from reconciler.log import get_logger
 from reconciler.planner import Action, Plan, PlanError, plan_down, plan_restart, plan_start, plan_stop
-from reconciler.planner.labels import is_replica
+from reconciler.planner.labels import is_replica, is_up
 from state.errors import StateError
 from state.events import EventHub
 from state.model import (
@@ -54,8 +55,6 @@ LONGEST = 1e8
 """Seconds that stand for "no limit" where more were asked for than an Engine can count."""
 OWN_TIME = 1.0
 """Seconds of a start that are our own: a caller that gives the application one second means the application."""
-PROOF = 0.5
-"""Seconds after which what was started is looked at: what dies at once is seen running first."""
 
 _GRACE = (IntentKind.PROJECT_STOP, IntentKind.PROJECT_REMOVE)
 """Commands whose `timeout` is what a container gets to stop."""
@@ -295,7 +294,7 @@ class ProjectController:
         topics = (("observed", context.name, name), ("connection", context.name))
         with context.observed.watch.subscribe(*topics) as changed:
             with anyio.move_on_after(seconds):
-                await anyio.sleep(PROOF)
+                await anyio.sleep(PROOF.total_seconds())
                 try:
                     while not _all_ready(await observe_project(context.engine, context.observed, name)):
                         await changed.wait()
@@ -356,7 +355,7 @@ def _all_ready(seen: ObservedProject) -> bool:
             continue
         if container.state == "running" and container.health == "unhealthy":
             raise _Refused("Unhealthy", f"container {container.name} is unhealthy")
-        ready = ready and container.state == "running" and container.health in ("", "healthy")
+        ready = ready and is_up(container)
     return ready
 
 

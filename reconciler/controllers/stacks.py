@@ -26,7 +26,7 @@ from reconciler.controllers.reconcile import Request, StackReconciler
 from reconciler.controllers.supervise import supervise, unexpected
 from reconciler.engine.snapshot import observe_project
 from reconciler.log import get_logger
-from reconciler.planner.labels import is_replica
+from reconciler.planner.labels import is_replica, is_up
 from state.errors import StateError
 from state.events import EventHub
 from state.metrics import Metrics
@@ -124,9 +124,7 @@ class StackController:
             return True
         containers = [container for container in observed.project(key.name) if is_replica(container)]
         return bool(containers) and all(
-            (container.state == "running" and container.health in ("", "healthy"))
-            or (container.state == "exited" and not container.exit_code)
-            for container in containers
+            is_up(container) or (container.state == "exited" and not container.exit_code) for container in containers
         )
 
     async def look(self, key: StackKey) -> ObservedProject:

@@ -11,20 +11,18 @@ from collections.abc import Collection
 
 from reconciler.compose.model import Project
 from reconciler.deployments.config import DeployConfig, config_json
+from reconciler.deployments.desired import LABEL_MANAGER, LABEL_SOURCE_NAME
 from reconciler.deployments.snapshot import desired_hash, snapshot
 from state.model import Overrides, Removal, Source, Stack, StackKey
 from state.observed import ObservedProject
-
-_MANAGER = "cd.doco.metadata.manager"
-_SOURCE_NAME = "cd.doco.source.name"
 
 
 def refusal(name: str, seen: ObservedProject, source_names: Collection[str]) -> str:
     """Why what is there of a stack may not be destroyed; empty: it may."""
     labels = [container.labels for container in seen.containers if not container.oneoff]
-    if not any(_MANAGER in found for found in labels):
+    if not any(LABEL_MANAGER in found for found in labels):
         return f"stack is not managed by doco-cd: {name}: aborting destruction"
-    if any(found.get(_SOURCE_NAME) not in source_names for found in labels):
+    if any(found.get(LABEL_SOURCE_NAME) not in source_names for found in labels):
         return f"another stack with the same name already exists and is not managed by this repository: {name}"
     return ""
 

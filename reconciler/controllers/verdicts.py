@@ -13,13 +13,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.controllers.conditions import find, with_condition, without
+from reconciler.deployments.desired import LABEL_MANAGER
 from reconciler.planner import ActionKind, Plan, Readiness, ReadyState
 from state.model import Condition, ConditionType, JsonObject, Stack
 from state.observed import ObservedProject
 
 FIGHTING = "Fighting"
 LABEL_REPLACE = "com.docker.compose.replace"
-LABEL_MANAGER = "cd.doco.metadata.manager"
 REPLACED_WITHIN = timedelta(seconds=60)
 """An older successor was left behind by a Compose that was broken off: it is cleared away."""
 _SUCCESSOR = re.compile(r"[0-9a-f]{12}_")

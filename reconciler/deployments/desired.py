@@ -15,6 +15,9 @@ from reconciler.deployments.snapshot import content_of, project_of
 from reconciler.planner.model import DesiredStack, DriftPolicy, Policy
 from state.model import JsonObject, Stack
 
+LABEL_MANAGER = "cd.doco.metadata.manager"
+LABEL_SOURCE_NAME = "cd.doco.source.name"
+
 DEFAULT_TIMEOUT = 180.0
 SHORTEST_TIMEOUT = 30.0
 """What a `timeout` of zero or less means."""
@@ -124,7 +127,7 @@ def tool_labels(
     raw = config.get("auto_discovery")
     discovered = isinstance(raw, Mapping) and bool(raw.get("enabled", False))
     return {
-        "cd.doco.metadata.manager": "doco-cd",
+        LABEL_MANAGER: "doco-cd",
         "cd.doco.metadata.version": version,
         "cd.doco.deployment.name": name,
         "cd.doco.deployment.timestamp": timestamp,
@@ -138,7 +141,7 @@ def tool_labels(
         "cd.doco.deployment.auto_discovery": flow_bool(discovered),
         "cd.doco.deployment.auto_discovery.config": discovery_label(config),
         "cd.doco.source": "git",
-        "cd.doco.source.name": source_name,
+        LABEL_SOURCE_NAME: source_name,
         "cd.doco.source.url": source_url,
         "io.moored.instance": instance,
     }

@@ -26,6 +26,11 @@ def is_ours(container: ObservedContainer) -> bool:
     return LABEL_CONFIG_HASH in labels or LABEL_NUMBER in labels or LABEL_HOOK in labels
 
 
+def is_up(container: ObservedContainer) -> bool:
+    """Whether a container runs, and is healthy where that is checked."""
+    return container.state == "running" and container.health in ("", "healthy")
+
+
 def is_replica(container: ObservedContainer) -> bool:
     """Whether it is one of a service's containers, and no one-off or hook."""
     return is_ours(container) and not container.oneoff and LABEL_HOOK not in container.labels
