@@ -32,6 +32,7 @@ from reconciler.planner.containers import container_spec
 from reconciler.planner.hooks import post_start, pre_stop
 from reconciler.planner.model import Action
 from reconciler.planner.mounts import injected_files
+from reconciler.planner.naming import parked_name
 from reconciler.planner.specs import ContainerSpec
 from reconciler.planner.startfirst import START_FIRST
 
@@ -82,7 +83,7 @@ async def take_name(work: Work, action: Action, parked: Parked, log: Log) -> Non
     """The old one is stopped and parked, its successor gets its name."""
     with anyio.CancelScope(shield=True), work.acting(parked.id, parked.successor):
         await _stop(work, action, parked.id, log)
-        await _rename(work, parked.id, f"{parked.name}.replaced-by-{parked.successor[:12]}")
+        await _rename(work, parked.id, parked_name(parked.name, parked.successor))
         await _rename(work, parked.successor, parked.name)
 
 

@@ -24,7 +24,6 @@ from reconciler.planner.containers import (
     HASH_FORM,
     LABEL_CONTENT,
     LABEL_FILES,
-    LABEL_REPLACE,
     container_spec,
     files_digest,
 )
@@ -44,6 +43,7 @@ from reconciler.planner.lifecycle import Course, course
 from reconciler.planner.membership import Membership, membership
 from reconciler.planner.model import DesiredStack, DriftPolicy
 from reconciler.planner.mounts import volume_name
+from reconciler.planner.naming import is_interrupted
 from reconciler.planner.resources import FORMS
 from reconciler.planner.specs import ContainerSpec, Json
 from state.model import Change, Reason
@@ -166,7 +166,7 @@ def decide(around: Surroundings, name: str, container: ObservedContainer) -> Dec
         decision.swept.append(Reason("NamespaceChanged", f"{what} of {other} changed: {around.unsettled[other]}"))
     if moved:
         decision.replace.append(moved)
-    if not same and not is_temporary(container) and not goes_by(around, name, container, decision.final_name):
+    if not same and not is_interrupted(container) and not goes_by(around, name, container, decision.final_name):
         # Not renamed in place: others know it by the old name, which its endpoints keep.
         change = Change(f"services.{name}.container_name", container.name, decision.final_name)
         decision.replace.append(Reason("DefinitionChanged", "", (change,)))
@@ -467,11 +467,3 @@ def goes_by(around: Surroundings, name: str, container: ObservedContainer, final
     """Whether a container has its name, be it as Compose 1 and `--compatibility` wrote it."""
     underscored = f"{around.desired.project.name}_{name}_{container.number}"
     return container.name in (final, final.replace("-", "_"), underscored)
-
-
-def is_temporary(container: ObservedContainer) -> str:
-    """The first twelve digits of the id this container was to replace, if it still has the
-    name of a replacement under way."""
-    prefix, separator, rest = container.name.partition("_")
-    replacing = separator and rest and len(prefix) == 12 and all(c in "0123456789abcdef" for c in prefix)
-    return prefix if replacing and LABEL_REPLACE in container.labels else ""

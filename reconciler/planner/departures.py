@@ -14,11 +14,12 @@ from reconciler.planner.graph import (
 from reconciler.planner.images import image_references
 from reconciler.planner.labels import ACTIVE
 from reconciler.planner.model import ActionKind
+from reconciler.planner.naming import is_interrupted
 from reconciler.planner.resources import NetworkState, Standing
 from reconciler.planner.scene import ServicePlan
 from reconciler.planner.steps import Rollout, disconnects
 from state.model import Change, Reason
-from state.observed import ObservedNetwork
+from state.observed import ObservedContainer, ObservedNetwork
 
 
 def remove_what_goes(rollout: Rollout) -> None:
@@ -50,8 +51,16 @@ def remove_what_goes(rollout: Rollout) -> None:
                 (Change(f"services.{service.name}.scale", str(_present(service)), str(service.wanted)),),
             )
             rollout.remove(container, [why], pre_stop=hooks)
+        for container in service.doubles:
+            rollout.remove(container, [_why_double(service, container)], pre_stop=hooks)
         for container in service.doomed:
             rollout.remove(container, [Reason("VolumeChanged", "a volume of it is made anew")], pre_stop=hooks)
+
+
+def _why_double(service: ServicePlan, container: ObservedContainer) -> Reason:
+    if is_interrupted(container):
+        return Reason("Interrupted", f"replacement of service {service.name} was never finished")
+    return Reason("Double", f"another container of service {service.name} has number {container.number} too")
 
 
 def _present(service: ServicePlan) -> int:
@@ -65,7 +74,7 @@ def write_volumes(rollout: Rollout) -> None:
         needs: list[str] = []
         if state.name in scene.remade_volumes:
             reasons = [Reason("VolumeChanged", "", state.changes)]
-            users = [c for service in scene.services.values() for c in (*service.doomed, *service.surplus)]
+            users = [c for service in scene.services.values() for c in service.leaving]
             users.extend(scene.groups.orphans)
             needs = [
                 draft.add(
@@ -182,7 +191,7 @@ def prune_images(rollout: Rollout) -> None:
     staying: set[str] = {image.id for image in wanted if image is not None}
     staying.update(container.image_id for container in scene.groups.others)
     for service in scene.services.values():
-        gone.extend((*service.surplus, *service.doomed))
+        gone.extend(service.leaving)
         for decision in service.keep:
             replaced = f"{ActionKind.REPLACE_CONTAINER}:{decision.final_name}" in draft
             if replaced and _has_image(rollout, decision):

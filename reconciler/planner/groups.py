@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reconciler.planner.containers import LABEL_HOOK
-from reconciler.planner.decisions import is_temporary
 from reconciler.planner.labels import is_ours
 from reconciler.planner.model import DesiredStack
+from reconciler.planner.naming import is_parked, predecessor_of
 from state.observed import ObservedContainer, ObservedProject
 
 
@@ -24,7 +24,8 @@ class Groups:
     strays: dict[str, list[ObservedContainer]] = field(default_factory=dict)
     """Service -> successors never finished, whose predecessor still exists."""
     interrupted: set[str] = field(default_factory=set)
-    """Ids of those predecessors: whatever they look like, they were meant to run."""
+    """Ids of those predecessors, and of those that gave their name away already: whatever they
+    look like, they were meant to run."""
     dead: list[ObservedContainer] = field(default_factory=list)
     leaving: list[ObservedContainer] = field(default_factory=list)
     """Being removed by the Engine right now."""
@@ -67,7 +68,7 @@ def sort_containers(desired: DesiredStack, observed: ObservedProject) -> Groups:
 
 
 def _place_replica(groups: Groups, container: ObservedContainer, ids: dict[str, ObservedContainer]) -> None:
-    predecessor = ids.get(is_temporary(container))
+    predecessor = ids.get(predecessor_of(container))
     unfinished = (
         predecessor is not None
         and predecessor.service == container.service
@@ -77,4 +78,6 @@ def _place_replica(groups: Groups, container: ObservedContainer, ids: dict[str, 
         groups.strays.setdefault(container.service, []).append(container)
         groups.interrupted.add(predecessor.id)
     else:
+        if is_parked(container):
+            groups.interrupted.add(container.id)
         groups.replicas.setdefault(container.service, []).append(container)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.planner.decisions import DEFINITION, Decision, definition_hash, goes_by, is_temporary, same_definition
+from reconciler.planner.decisions import DEFINITION, Decision, definition_hash, goes_by, same_definition
 from reconciler.planner.endpoints import network_name
 from reconciler.planner.graph import (
     linked_services,
@@ -11,6 +11,7 @@ from reconciler.planner.graph import (
 )
 from reconciler.planner.model import ActionKind, Blocked
 from reconciler.planner.mounts import volume_name
+from reconciler.planner.naming import is_interrupted, successor_name
 from reconciler.planner.scene import ServicePlan
 from reconciler.planner.startfirst import START_FIRST, starts_first
 from reconciler.planner.steps import Rollout, disconnects, name_taken
@@ -89,7 +90,7 @@ def _replace(rollout: Rollout, decision: Decision, gate: list[str]) -> None:
         {
             "container": container.id,
             **({"order": START_FIRST} if first else {}),
-            "temporary_name": f"{container.id[:12]}_{decision.final_name}",
+            "temporary_name": successor_name(decision.final_name, container.id),
             "inherit": True,
             "pre_stop": bool(model.get("pre_stop")),
             "timeout": None,
@@ -127,7 +128,7 @@ def _rename(rollout: Rollout, decision: Decision) -> list[str]:
     container, final = decision.container, decision.final_name
     if goes_by(rollout.scene.around, decision.service, container, final):
         return []
-    if is_temporary(container):
+    if is_interrupted(container):
         reason = Reason("Interrupted", "its replacement was never finished")
     else:
         reason = Reason("Drift", "renamed outside Moored", (Change("name", container.name, final),))

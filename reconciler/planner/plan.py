@@ -126,9 +126,17 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
 
 
 def _scale(service: ServicePlan, decisions: list[Decision]) -> None:
-    """Keep the up-to-date ones and the low numbers; new ones get the highest number plus one."""
-    ranked = sorted(decisions, key=lambda decision: (decision.replaced, decision.container.number))
-    again = sorted(container.number for container in service.doomed)
+    """Keep the up-to-date ones and the low numbers; new ones get the highest number plus one.
+
+    Of two containers of one number, which an interrupted replacement leaves behind, one goes
+    however many are wanted: both want the same name."""
+    ranked: list[Decision] = []
+    for decision in sorted(decisions, key=lambda decision: (decision.replaced, decision.container.number)):
+        if decision.container.number in {better.container.number for better in ranked}:
+            service.doubles.append(decision.container)
+        else:
+            ranked.append(decision)
+    again = sorted({container.number for container in service.doomed} - {each.container.number for each in ranked})
     service.keep = sorted(ranked[: service.wanted], key=lambda decision: decision.container.number)
     service.surplus = [decision.container for decision in ranked[service.wanted :]]
     lacking = service.wanted - len(service.keep)

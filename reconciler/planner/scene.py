@@ -21,10 +21,17 @@ class ServicePlan:
     keep: list[Decision] = field(default_factory=list)
     """Containers that stay, some of them replaced."""
     surplus: list[ObservedContainer] = field(default_factory=list)
+    doubles: list[ObservedContainer] = field(default_factory=list)
+    """Second ones of a number that a better one has."""
     create: list[int] = field(default_factory=list)
     """Numbers of containers to make."""
     doomed: list[ObservedContainer] = field(default_factory=list)
     """To be removed and made again because a volume of theirs is."""
+
+    @property
+    def leaving(self) -> list[ObservedContainer]:
+        """All that are to be removed."""
+        return [*self.doubles, *self.surplus, *self.doomed]
 
     def names(self, desired: DesiredStack) -> list[tuple[str, int]]:
         """(name, number) of its containers after the plan."""

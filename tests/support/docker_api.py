@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -154,7 +155,7 @@ class DockerApi:
         for container in self.containers(*labels):
             removed += self._remove(f"/containers/{container['Id']}", {"force": 1, "v": 1})
         for network in self.call("GET", "/networks", filters):
-            removed += self._remove(f"/networks/{network['Id']}")
+            removed += self._remove_network(network["Id"])
         for volume in self.call("GET", "/volumes", filters)["Volumes"] or []:
             removed += self._remove(f"/volumes/{quote(volume['Name'], safe='')}", {"force": 1})
         for image in self.call("GET", "/images/json", filters):
@@ -167,6 +168,26 @@ class DockerApi:
         for image in self.call("GET", "/images/json", {"filters": {"reference": [f"{project}-*", f"{project}_*"]}}):
             removed += self._remove(f"/images/{image['Id']}", {"force": 1})
         return removed
+
+    def _remove_network(self, network_id: str) -> int:
+        """Engine 20.10 sometimes counts an endpoint that no longer exists: no call removes such a
+        network before the Engine's next start, so this is no test's failure."""
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                self.call("DELETE", f"/networks/{network_id}")
+                return 1
+            except EngineError as error:
+                if error.status == 404:
+                    return 0
+                if "active endpoints" not in error.message:
+                    return self._remove(f"/networks/{network_id}")
+                if time.monotonic() > deadline:
+                    if self.call("GET", f"/networks/{network_id}")["Containers"]:
+                        raise
+                    warnings.warn(f"left behind: {error.message}", stacklevel=2)
+                    return 0
+            time.sleep(0.1)
 
     def _remove(self, path: str, query: dict[str, Any] | None = None) -> int:
         deadline = time.monotonic() + 30

@@ -49,6 +49,10 @@ class ModelEngine:
     """Every step, as `verb:name`."""
     successors: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Final name -> the container that is started before it takes that name, in this plan."""
+    parked: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
+    """Final name -> (replaced container, its successor), until the latter is started in this plan."""
+    begun: set[str] = field(default_factory=set)
+    """Names of the containers that this plan starts."""
     _ids: int = 0
     _ticks: int = 0
 
@@ -92,7 +96,8 @@ class ModelEngine:
         """Carry a plan out, in any order its needs allow. With `steps`, crash after that many
         single steps. Whether everything was done."""
         waiting = {action.id: action for action in plan.actions}
-        self.successors = {}
+        self.successors, self.parked = {}, {}
+        self.begun = {action.target for action in plan.actions if action.kind is ActionKind.START_CONTAINER}
         ended: set[str] = set()
         broken: set[str] = set()
         left = steps if steps is not None else 1_000_000
@@ -104,6 +109,7 @@ class ModelEngine:
             lost = action.needs & broken
             if lost and not action.params.get("optional"):
                 broken.add(chosen)
+                self._put_back(action)
                 continue
             try:
                 for _ in () if lost else self._carry_out(action, desired):
@@ -117,6 +123,7 @@ class ModelEngine:
                     ended.add(chosen)
                 else:
                     broken.add(chosen)
+                    self._put_back(action)
         return not broken
 
     def _acknowledge(self, action: Action) -> None:
@@ -311,6 +318,10 @@ class ModelEngine:
             return
         yield from self._take_over(old, new, action.target)
         self.log.append(f"replace:{action.target}")
+        if action.target in self.begun:
+            self.parked[action.target] = (old, new)
+        else:
+            del self.containers[old["Id"]]
         yield
 
     def _hand_over(self, action: Action, _: DesiredStack) -> Iterator[None]:
@@ -320,16 +331,27 @@ class ModelEngine:
         if not serves and (state["Status"], state["ExitCode"]) != ("exited", 0):
             del self.containers[new["Id"]]
             raise EngineRefused(f"the successor of {action.target} does not serve")
-        yield from self._take_over(self.containers[action.params["container"]], new, action.target)
+        old = self.containers[action.params["container"]]
+        yield from self._take_over(old, new, action.target)
+        del self.containers[old["Id"]]
         self.log.append(f"hand-over:{action.target}")
         yield
 
     def _take_over(self, old: dict[str, Any], new: dict[str, Any], name: str) -> Iterator[None]:
+        """As the executor does: stop, park, take the name."""
         self._stop(old)
         yield
-        del self.containers[old["Id"]]
+        self._rename(old, f"{name}.replaced-by-{new['Id'][:12]}")
         yield
         self._rename(new, name)
+        yield
+
+    def _put_back(self, action: Action) -> None:
+        if action.kind is ActionKind.START_CONTAINER and action.target in self.parked:
+            old, new = self.parked.pop(action.target)
+            del self.containers[new["Id"]]
+            self._rename(old, action.target)
+            self.start(old)
 
     def _rename(self, container: dict[str, Any], name: str) -> None:
         if any(c["Name"] == f"/{name}" for c in self.containers.values() if c is not container):
@@ -409,6 +431,10 @@ class ModelEngine:
         match kind:
             case ActionKind.START_CONTAINER:
                 self.start(container)
+                if action.target in self.parked:
+                    yield
+                    old, _ = self.parked.pop(action.target)
+                    del self.containers[old["Id"]]
             case ActionKind.STOP_CONTAINER:
                 self._stop(container)
             case ActionKind.RESTART_CONTAINER:

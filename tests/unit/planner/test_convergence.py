@@ -142,7 +142,7 @@ def _recover(engine: ModelEngine, desired: DesiredStack, rng: random.Random) -> 
 
 def _check_names(engine: ModelEngine, desired: DesiredStack) -> None:
     for name in engine.states():
-        assert "_" not in name, f"temporary name left: {engine.states()}"
+        assert "_" not in name and ".replaced" not in name, f"temporary name left: {engine.states()}"
 
 
 EXAMPLES = int(os.environ.get("MOORED_EXAMPLES", "25"))

@@ -681,3 +681,49 @@ def test_a_plan_says_everything_as_text_and_as_json() -> None:
     for each in found.actions:
         assert each.target in describe(found)
     assert describe(world("services: {}").plan()) == "stack shop: nothing to do"
+
+
+TWICE = "services: {web: {image: 'app:1', scale: 3}}"
+
+
+def test_one_of_two_containers_of_one_number_goes_however_many_are_wanted() -> None:
+    """What a kill leaves between the start of a successor and the removal of its predecessor, twice."""
+    made = world(TWICE).deploys()
+    changed = made.wants(TWICE.replace("scale", "hostname: other, scale"))
+    change = changed.plan()
+    first = replace(change, actions=tuple(a for a in change.actions if a.target == "shop-web-1"))
+    made.engine.apply(first, made.desired, steps=4)
+    assert sorted(made.engine.states()) == [
+        "shop-web-1",
+        next(name for name in made.engine.states() if name.startswith("shop-web-1.replaced-by-")),
+        "shop-web-2",
+        "shop-web-3",
+    ]
+    # One short: the parked one must not be counted in its place.
+    del made.engine.containers[made.engine.named("shop-web-3")["Id"]]
+    found = made.plan()
+    assert not found.blocked
+    assert "replacement of service web was never finished" in reasons(found, "remove-container")
+    made.deploys()
+    assert len(made.engine.states()) == 3
+
+
+def test_on_the_way_back_the_parked_container_gets_its_name_and_runs_again() -> None:
+    made = world(TWICE.replace("3", "1")).deploys()
+    parked = made.engine.named("shop-web-1")["Id"]
+    made.wants(TWICE.replace("scale: 3", "hostname: other"))
+    made.engine.apply(made.plan(), made.desired, steps=4)
+    found = made.wants(TWICE.replace("3", "1")).policy(drift=DriftPolicy.DETECT).plan()
+    assert not found.drift and not found.blocked
+    made.deploys()
+    assert made.engine.named("shop-web-1")["Id"] == parked
+
+
+def test_two_containers_that_share_a_number_without_us_are_told_apart_by_name() -> None:
+    made = world(TWICE.replace("3", "2")).deploys()
+    copy = dict(made.engine.named("shop-web-1"), Id="f" * 64, Name="/somebody-s-copy")
+    made.engine.containers[copy["Id"]] = copy
+    found = made.plan()
+    assert kinds(found) == ["stop-container somebody-s-copy", "remove-container somebody-s-copy"]
+    assert "another container of service web has number 1 too" in reasons(found, "remove-container")
+    made.deploys()
