@@ -369,7 +369,7 @@ class ModelEngine:
             }
 
     def start(self, container: dict[str, Any]) -> None:
-        """Start a container; it then does what its service's behaviour says."""
+        """Start a container; it then does what its variable BEHAVIOUR says, or its service's behaviour."""
         host = container["HostConfig"]
         names = {network["Name"]: network["Id"] for network in self.networks.values()}
         for name, endpoint in container["NetworkSettings"]["Networks"].items():
@@ -378,7 +378,8 @@ class ModelEngine:
         shared = host.get("NetworkMode", "").partition("container:")[2]
         if shared and self.containers.get(shared, {}).get("State", {}).get("Status") != "running":
             raise EngineRefused(f"cannot join network of a container that does not run: {shared}")
-        behaviour = self.behaviour.get(_label(container, "service"), RUNS)
+        own = next((entry[10:] for entry in container["Config"].get("Env") or () if entry.startswith("BEHAVIOUR=")), "")
+        behaviour = own or self.behaviour.get(_label(container, "service"), RUNS)
         state: dict[str, Any] = {"Status": "running", "ExitCode": 0, "StartedAt": self._tick()}
         if behaviour in (HEALTHY, UNHEALTHY):
             state["Health"] = {"Status": behaviour}

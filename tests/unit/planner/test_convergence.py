@@ -89,6 +89,8 @@ def _services(draw: st.DrawFn) -> dict[str, Any]:
             service.pop("restart", None)
             service.pop("pre_start", None)
         service["x-behaviour"] = behaviour
+        # A container does something else only if it was made anew.
+        service["environment"] = {**service.get("environment", {}), "BEHAVIOUR": behaviour}
         services[name] = service
     return services
 
