@@ -72,27 +72,28 @@ if [ $# -eq 0 ]; then
 fi
 
 output=$state/pytest.log
-computing=(tests/unit tests/differential)
+aside=(tests/unit tests/differential tests/live/sources)
 run_pytest() { .venv/bin/python -m pytest "$@" 2>&1 | tee "$output"; }
 
-# What computes beside what mostly waits for an Engine; its output comes when both have ended.
+# What computes, or waits for Git, beside what mostly waits for an Engine; its output comes when both
+# have ended.
 run_all() {
     local status=0
-    .venv/bin/python -m pytest "${computing[@]}" >"$output.computing" 2>&1 &
+    .venv/bin/python -m pytest "${aside[@]}" >"$output.aside" 2>&1 &
     beside=$!
-    run_pytest --durations=15 "${computing[@]/#/--ignore=}" || status=1
+    run_pytest --durations=15 "${aside[@]/#/--ignore=}" || status=1
     wait "$beside" || status=1
     beside=
-    cat "$output.computing"
+    cat "$output.aside"
     return $status
 }
-rm -f "$output.computing"
+rm -f "$output.aside"
 if [ $# -eq 0 ]; then check "pytest" run_all; else check "pytest" run_pytest "$@"; fi
 
 step "Summary ($((($(date +%s) - started) / 60)) min $((($(date +%s) - started) % 60)) s)"
 for result in "${results[@]}"; do say "$result"; done
 # What counts, last: pytest's own closing lines.
-for log in "$output.computing" "$output"; do
+for log in "$output.aside" "$output"; do
     [ ! -f "$log" ] || grep -E '^=+ .* in [0-9.]+s.* =+$|^no tests ran' "$log" | tail -n 1
 done
 exit $failed
