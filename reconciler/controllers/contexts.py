@@ -22,6 +22,7 @@ from reconciler.engine.errors import UnsupportedEndpoint
 from reconciler.engine.execute import Executor
 from reconciler.engine.observe import Observer
 from reconciler.log import get_logger
+from state.model import StackKey
 from state.observed import ObservedContext
 from state.watch import Watch
 
@@ -65,6 +66,11 @@ class Contexts:
         self._tasks: TaskGroup | None = None
         self.observed: dict[str, ObservedContext] = {}
         """The pictures by name, for the API; grows as contexts are opened."""
+
+    def busy(self, key: StackKey) -> bool:
+        """Whether anything is being done for a stack, other than waiting for its containers."""
+        context = self._open.get(key.context)
+        return context is not None and context.executor.busy(key)
 
     async def run(self, first: str, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Keep the loops of all contexts; `first` is opened at once."""

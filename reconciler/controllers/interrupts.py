@@ -1,4 +1,4 @@
-"""Who waits for the health of a stack, and who wants something of it before that."""
+"""Who works on a stack or waits for its health, and who wants something of it before that is over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from state.model import StackKey
 
 
 class Interrupts:
-    """One bell for each stack whose health is awaited."""
+    """One bell for each stack that somebody is busy with."""
 
     def __init__(self) -> None:
         self._bells: dict[StackKey, anyio.Event] = {}
@@ -43,12 +43,22 @@ class Interrupts:
         for bell in self._bells.values():
             bell.set()
 
-    async def rung(self, key: StackKey) -> None:
-        """Return when somebody rings; at once if somebody wants the stack already."""
-        if self._stopping or self._wanted.get(key):
-            return
+    @contextmanager
+    def listening(self, key: StackKey) -> Iterator[anyio.Event]:
+        """The bell of a stack; set already if somebody wants the stack."""
         bell = self._bells[key] = anyio.Event()
+        if self._stopping or self._wanted.get(key):
+            bell.set()
         try:
-            await bell.wait()
+            yield bell
         finally:
             del self._bells[key]
+
+    async def rung(self, key: StackKey) -> None:
+        """Return when somebody rings; at once if somebody wants the stack already."""
+        with self.listening(key) as bell:
+            await bell.wait()
+
+    def heard(self, key: StackKey) -> bool:
+        """Whether whoever is busy with a stack would hear the bell."""
+        return key in self._bells

@@ -223,7 +223,8 @@ class StackReconciler:
                     )
                 acted = True
                 async with self._counts.slot(context.slots, stack.repository):
-                    result = await context.executor.execute(plan_, desired, recorder)
+                    with self._interrupts.listening(stack.key) as bell:
+                        result = await context.executor.execute(plan_, desired, recorder, interrupt=bell)
                 await recorder.flush()
                 stack, desired = await self._after_execution(stack, desired, plan_, result)
                 if not result.ok:
@@ -231,6 +232,8 @@ class StackReconciler:
                     self._fights.forget(stack.key)
                     await _still_there(context)
                     raise await self._status.fail(stack, result.code or "ActionFailed", result.message)
+                if result.interrupted:
+                    raise Interrupted
             else:
                 assert plan_ is not None
                 raise await self._status.fail(
@@ -355,8 +358,9 @@ class StackReconciler:
         fields: Mapping[str, Any] = {"repository": stack.repository, "revision": stack.revision}
         own = None
         if requests:
-            job_id = requests[0].job_id
-            fields = {**fields, "trigger": requests[0].trigger}
+            # Who asked last is whose wish is carried out; others may have waited since before.
+            job_id = requests[-1].job_id
+            fields = {**fields, "trigger": requests[-1].trigger}
         else:
             own = new_run(Trigger.RECONCILE, repository=stack.repository, revision=stack.revision)
             await self._store.put_run(own)

@@ -89,6 +89,8 @@ class SyncRequest:
     """Somebody else than a webhook wants it: filters do not count."""
     source_name: str = ""
     source_url: str = ""
+    gives_way: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the next sync of the repository may begin."""
 
     def accepts(self, config: DeployConfig) -> bool:
         return self.unfiltered or any(config.accepts(ref) for ref in self.pushed)

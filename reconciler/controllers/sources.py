@@ -1,8 +1,7 @@
 """The source loops: what Git says becomes the desired state of stacks.
 
 Each followed source has a poll loop that only says "look again"; webhooks and API calls
-say the same. Work is keyed by repository: while one sync of a repository works at most
-one waits, and whoever asks meanwhile joins the waiting one and shares its outcome.
+say the same. Work is keyed by repository; `turns.py` tells whose turn it is.
 
 A sync asks the remote where the reference points (`ls-remote`). If that moved, or
 somebody explicitly asked, the revision is laid out on disk, the deploy configuration
@@ -26,7 +25,6 @@ from reconciler.controllers.conditions import find, is_true, same, with_conditio
 from reconciler.controllers.contexts import UnknownContext
 from reconciler.controllers.jobs import Jobs, TargetResult
 from reconciler.controllers.lastrendering import Heads, LastRendering, remember
-from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.record import finished, new_run, utcnow
 from reconciler.controllers.rendering import (
     RENDER_FAILED,
@@ -41,6 +39,7 @@ from reconciler.controllers.rendering import (
 from reconciler.controllers.rhythm import Rhythm
 from reconciler.controllers.stacks import StackController
 from reconciler.controllers.supervise import supervise, unexpected
+from reconciler.controllers.turns import Turns
 from reconciler.controllers.unrecorded import leaving, refusal
 from reconciler.deployments.errors import DeployConfigError
 from reconciler.deployments.loading import RequestedDeployments
@@ -96,8 +95,7 @@ class SourceController:
         self._access = access
         self._renderer = Renderer(store, access, options)
         self._metrics = metrics
-        self._queue: WorkQueue[str] = WorkQueue(base_delay=5.0)
-        self._pending: dict[str, dict[str, SyncRequest]] = {}
+        self._turns = Turns(self._sync_and_tell, self._moved)
         self._synced: dict[str, Heads] = {}
         self._rendered: dict[str, LastRendering] = {}
         self._unusable: dict[str, tuple[str, str]] = {}
@@ -112,7 +110,7 @@ class SourceController:
         """Serve requests and poll for ever."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
-            tasks.start_soon(self._dispatch, tasks)
+            tasks.start_soon(self._turns.run, tasks)
             task_status.started()
             await anyio.sleep_forever()
 
@@ -149,16 +147,11 @@ class SourceController:
             source_name=source_name,
             source_url=source_url,
         )
-        waiting = self._pending.setdefault(source.repository, {})
-        if source.id in waiting:
-            waiting[source.id].join(wanted)
-        else:
-            waiting[source.id] = wanted
-        self._queue.add(source.repository, now=explicit)
+        self._turns.ask(wanted)
 
     async def drain(self) -> None:
         """Take up nothing new and return when the running syncs have ended."""
-        await self._queue.drain()
+        await self._turns.drain()
 
     # --- loops ------------------------------------------------------------------------------
     async def _poll(self, source: Source, tasks: TaskGroup) -> None:
@@ -181,22 +174,6 @@ class SourceController:
             if not await rhythm.next(interval * random.uniform(0.95, 1.05), once=spec.run_once):  # noqa: S311 - jitter
                 return
 
-    async def _dispatch(self, tasks: TaskGroup) -> None:
-        while True:
-            repository = await self._queue.get()
-            tasks.start_soon(self._work, repository, name=f"sync {repository}")
-
-    async def _work(self, repository: str) -> None:
-        pending = self._pending.pop(repository, {})
-        try:
-            async with anyio.create_task_group() as tasks:
-                for item in pending.values():
-                    tasks.start_soon(self._sync_and_tell, item)
-            if repository not in self._pending:
-                self._queue.forget(repository)
-        finally:
-            self._queue.done(repository)
-
     async def _sync_and_tell(self, pending: SyncRequest) -> None:
         started = anyio.current_time()
         source = pending.source
@@ -207,11 +184,7 @@ class SourceController:
             await self._jobs.result(pending.jobs, source.id, result)
         except StateError as error:
             # Nothing accepted is lost: the same jobs are served as soon as the store is back.
-            waiting = self._pending.setdefault(source.repository, {})
-            if source.id in waiting:
-                pending.join(waiting[source.id])
-            waiting[source.id] = pending
-            delay = self._queue.retry(source.repository)
+            delay = self._turns.retry(pending)
             _log.error(
                 "the store cannot be used", repository=source.repository, error=str(error), retry_in=round(delay, 1)
             )
@@ -223,7 +196,7 @@ class SourceController:
 
     def _count(self, pending: SyncRequest, seconds: float, result: TargetResult) -> None:
         source, counted = pending.source, self._metrics
-        counted.queue_depth.labels("sources").set(len(self._queue))
+        counted.queue_depth.labels("sources").set(len(self._turns))
         if result.ok:
             counted.source_last_success.labels(source.repository, source.spec.reference).set_to_current_time()
         if pending.pushed:
@@ -306,6 +279,15 @@ class SourceController:
             await self._end_own(own, result)
         return replace(result, leader=leader)
 
+    async def _moved(self, pending: SyncRequest) -> bool:
+        """Whether a source is elsewhere than it was when it was read last."""
+        try:
+            return await self._heads(pending.source) != self._synced.get(pending.source.id)
+        except SourceError:
+            return False
+        except Exception:  # whatever it is, the sync meets it again and says so
+            return True
+
     async def _heads(self, source: Source) -> Heads:
         """Where the source's reference points, and each other reference its stacks follow."""
         spec = source.spec
@@ -362,7 +344,9 @@ class SourceController:
             or stack.pending_recreate
             or not _ready(stack)
         ]
-        outcomes = [*work.failed, *await self._deploy([*due, *going], leader, pending.kind)]
+        outcomes = [*work.failed, *await self._deploy([*due, *going], leader, pending)]
+        if pending.gives_way.is_set():
+            work.warnings.extend(await self._superseded(stacks, commit))
         bad = [outcome for outcome in outcomes if outcome.status is RunStatus.FAILED]
         finish = log.warning if bad else log.info
         finish(
@@ -432,17 +416,32 @@ class SourceController:
         for warning in work.warnings:
             log.warning("deploy configuration", warning=warning)
 
-    async def _deploy(self, keys: Iterable[StackKey], leader: str, trigger: Trigger) -> list[StackOutcome]:
+    async def _deploy(self, keys: Sequence[StackKey], leader: str, pending: SyncRequest) -> list[StackOutcome]:
         """Reconcile stacks side by side, for a run."""
         outcomes: list[StackOutcome] = []
 
         async def one(key: StackKey) -> None:
-            outcomes.append(await self._stacks.deploy(key, job_id=leader, trigger=trigger.value))
+            outcomes.append(await self._stacks.deploy(key, job_id=leader, trigger=pending.kind.value))
 
-        async with anyio.create_task_group() as tasks:
+        async with (
+            self._turns.waiting_for_stacks(pending, lambda: all(map(self._stacks.only_waits, keys))),
+            anyio.create_task_group() as tasks,
+        ):
             for key in keys:
                 tasks.start_soon(one, key)
         return sorted(outcomes, key=lambda outcome: outcome.stack)
+
+    async def _superseded(self, stacks: Iterable[Stack], commit: str) -> list[str]:
+        """Of which stacks another revision became the desired one while this one was waited for."""
+        found = []
+        for stack in stacks:
+            current = await self._store.get_stack(stack.key)
+            if current is not None and current.generation > stack.generation:
+                found.append(
+                    f"{stack.key.name}: while {commit[:12]} was waited for, {current.revision[:12]} took its place; "
+                    "the outcome is that of the latter"
+                )
+        return found
 
     async def _end_removal(self, stack: Stack) -> Stack:
         """An explicit poll brings a removed stack back."""

@@ -116,6 +116,14 @@ class StackController:
         assert request.outcome is not None
         return request.outcome
 
+    def only_waits(self, key: StackKey) -> bool:
+        """Whether nothing is being done for a stack right now: it waits for its containers, for its
+        Engine, or for its turn, and would give way."""
+        lock = self._locks.get(key)
+        if lock is None or not lock.locked():
+            return True
+        return self._interrupts.heard(key) and not self._contexts.busy(key)
+
     def well(self, key: StackKey) -> bool:
         """Whether nothing speaks against a stack's containers being up, by what is known without asking;
         so too while their Engine is not heard."""

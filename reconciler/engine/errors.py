@@ -13,6 +13,7 @@
     ├── BuildFailed           an image could not be built
     ├── HookFailed            a hook did not end with 0
     ├── WaitFailed            a service did not become what somebody waits for
+    ├── WaitInterrupted       somebody has something to do with the stack before it did
     └── ActionFailed          an action cannot be carried out as planned
 
 `EngineUnreachable` is worth another try without any change; a refusal mostly is not. The
@@ -94,6 +95,10 @@ class WaitFailed(EngineError):
     def __init__(self, message: str, *, timed_out: bool = False) -> None:
         super().__init__(message)
         self.timed_out = timed_out
+
+
+class WaitInterrupted(EngineError):
+    """A wait gave way to somebody who has something to do with the stack."""
 
 
 class ActionFailed(EngineError):

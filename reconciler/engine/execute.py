@@ -9,14 +9,18 @@ Each action is safe to repeat, and each leaves something that the next plan unde
 if we are killed in the middle; nothing is rolled back but a replacement whose successor
 does not start (`containers.py`).
 
+What only waits for containers gives way to whoever has something to do with the stack: the
+rest of its branch is cancelled, and the next plan has it again if it is still wanted.
+
 The executor decides nothing: what to do, in which order and why is in the plan.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -25,7 +29,14 @@ import anyio
 from reconciler.engine import containers, handover, hooks, networks, waiting
 from reconciler.engine.build import build_image
 from reconciler.engine.client import Engine
-from reconciler.engine.errors import ActionFailed, DeadlineExceeded, EngineError, EngineUnreachable, first_error
+from reconciler.engine.errors import (
+    ActionFailed,
+    DeadlineExceeded,
+    EngineError,
+    EngineUnreachable,
+    WaitInterrupted,
+    first_error,
+)
 from reconciler.engine.images import pull_if_changed, pull_image, remove_image
 from reconciler.engine.work import Log, Work
 from reconciler.planner.builds import build_request
@@ -79,7 +90,7 @@ class ActionOutcome:
 
     action: Action
     status: str
-    """`succeeded`, `failed`, or `cancelled` because something it needs failed."""
+    """`succeeded`, `failed`, or `cancelled` because something it needs failed or was interrupted."""
     error: str = ""
     code: str = ""
     """CamelCase cause of a failure."""
@@ -91,6 +102,8 @@ class ExecutionResult:
 
     outcomes: tuple[ActionOutcome, ...] = ()
     warnings: tuple[str, ...] = ()
+    interrupted: bool = False
+    """Whether a wait gave way to somebody who has something to do with the stack."""
     present: frozenset[str] = frozenset()
     """Ids of the project's containers afterwards."""
 
@@ -147,9 +160,22 @@ class Executor:
         self._starts = anyio.CapacityLimiter(LEAST_STARTS)
         self._slots = anyio.CapacityLimiter(AT_ONCE)
         self._restarts_before: dict[StackKey, dict[str, int]] = {}
+        self._busy: Counter[StackKey] = Counter()
 
-    async def execute(self, plan: Plan, desired: DesiredStack | None, progress: Progress) -> ExecutionResult:
-        """Carry `plan` out. Raises `EngineUnreachable` when the Engine went away meanwhile."""
+    def busy(self, key: StackKey) -> bool:
+        """Whether anything is being done for a stack, other than waiting for its containers."""
+        return self._busy[key] > 0
+
+    async def execute(
+        self,
+        plan: Plan,
+        desired: DesiredStack | None,
+        progress: Progress,
+        *,
+        interrupt: anyio.Event | None = None,
+    ) -> ExecutionResult:
+        """Carry `plan` out; what only waits for containers ends when `interrupt` is set. Raises
+        `EngineUnreachable` when the Engine went away meanwhile."""
         facts = self.observed.engine or self.engine.known or await self.engine.facts()
         self._starts.total_tokens = starts_at_once(facts.cpus)
         work = Work(
@@ -162,6 +188,7 @@ class Executor:
             observer=self.observer,
             range_lock=self._range_lock,
             starts=self._starts,
+            interrupt=interrupt or anyio.Event(),
         )
         self._restarts_before[plan.key] = {
             container.id: container.restart_count for container in self.observed.project(plan.key.name)
@@ -178,6 +205,7 @@ class Executor:
         return ExecutionResult(
             outcomes=tuple(graph.outcomes[action.id] for action in plan.actions),
             warnings=tuple(work.warnings),
+            interrupted=graph.interrupted,
             present=frozenset(container.id for container in self.observed.project(plan.key.name)),
         )
 
@@ -206,11 +234,17 @@ class Executor:
         handler = _HANDLERS[action.kind]
         outcome = ActionOutcome(action, SUCCEEDED)
         try:
-            if action.kind in _WAITS:
+            if action.kind in _GIVE_WAY:
                 await handler(work, action, log)
             else:
-                async with self._slots:
-                    await handler(work, action, log)
+                with self._at_work(work.plan.key):
+                    async with nullcontext() if action.kind in _LONG else self._slots:
+                        await handler(work, action, log)
+        except WaitInterrupted:
+            graph.interrupted = True
+            await self._give_up(work, action)
+            graph.end(ActionOutcome(action, CANCELLED, "something else is to be done first"))
+            return
         except (EngineError, PlanError, OSError) as error:
             if isinstance(error, EngineUnreachable) and not isinstance(error, DeadlineExceeded):
                 lost.append(error)
@@ -220,6 +254,16 @@ class Executor:
             await self._give_up(work, action)
         await progress.finished(action, outcome.error or None)
         graph.end(outcome)
+
+    @contextmanager
+    def _at_work(self, key: StackKey) -> Iterator[None]:
+        self._busy[key] += 1
+        try:
+            yield
+        finally:
+            self._busy[key] -= 1
+            if not self._busy[key]:
+                del self._busy[key]
 
     async def _give_up(self, work: Work, action: Action) -> None:
         """A successor that is not started after all makes room for its predecessor."""
@@ -235,6 +279,7 @@ class _Graph:
     def __init__(self, plan: Plan) -> None:
         self._ended = {action.id: anyio.Event() for action in plan.actions}
         self.outcomes: dict[str, ActionOutcome] = {}
+        self.interrupted = False
         for action in plan.actions:
             unknown = action.needs - self._ended.keys()
             if unknown:
@@ -306,10 +351,6 @@ _HANDLERS: Mapping[ActionKind, Handler] = {
     ActionKind.WAIT_SERVICE: waiting.wait_service,
 }
 
-_WAITS = (
-    ActionKind.WAIT_SERVICE,
-    ActionKind.HAND_OVER,
-    ActionKind.RUN_HOOK,
-    ActionKind.PULL_IMAGE,
-    ActionKind.BUILD_IMAGE,
-)
+_GIVE_WAY = (ActionKind.WAIT_SERVICE, ActionKind.HAND_OVER)
+"""What mostly waits for containers, and gives way."""
+_LONG = (ActionKind.RUN_HOOK, ActionKind.PULL_IMAGE, ActionKind.BUILD_IMAGE)

@@ -25,7 +25,7 @@ async def hand_over(work: Work, action: Action, log: Log) -> None:
     """HAND_OVER: wait until the successor serves, then stop the predecessor, take its name, remove it."""
     parked = work.parked[action.target]
     try:
-        await _serves(work, action, parked)
+        await work.unless_interrupted(_serves(work, action, parked))
         await take_name(work, action, parked, log)
     except EngineError:
         await put_back(work, work.parked.pop(action.target))

@@ -45,7 +45,8 @@ async def wait_service(work: Work, action: Action, log: Log) -> None:
     names = [str(name) for name in action.params.get("containers") or ()]
     timeout = float(action.params.get("timeout") or 0) or None
     ids = [await work.id_of(name) for name in names]
-    await wait_containers(work, action.target, condition, dict(zip(names, ids, strict=True)), timeout)
+    containers = dict(zip(names, ids, strict=True))
+    await work.unless_interrupted(wait_containers(work, action.target, condition, containers, timeout))
 
 
 async def wait_containers(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from reconciler.engine.client import Engine
-from reconciler.engine.errors import ActionFailed, NotFound
+from reconciler.engine.errors import ActionFailed, NotFound, WaitInterrupted, first_error
 from reconciler.planner.model import Action, DesiredStack, Plan
 from state.observed import EngineFacts, ObservedContext
 
@@ -52,6 +52,8 @@ class Work:
     """Held while a container starts that draws its port from a published range."""
     starts: anyio.CapacityLimiter
     """Held while the Engine starts a container."""
+    interrupt: anyio.Event
+    """Set when somebody has something to do with the stack: what only waits then ends."""
     created: dict[str, str] = field(default_factory=dict)
     """Final name -> id of each container this execution made."""
     parked: dict[str, Parked] = field(default_factory=dict)
@@ -72,6 +74,23 @@ class Work:
         """What happens to these containers is not somebody else's hand."""
         with self.observer.acting(*container_ids) if self.observer is not None else nullcontext():
             yield
+
+    async def unless_interrupted(self, wait: Awaitable[None]) -> None:
+        """Wait, or raise `WaitInterrupted` as soon as somebody has something to do with the stack."""
+        ended = False
+
+        async def give_way(scope: anyio.CancelScope) -> None:
+            await self.interrupt.wait()
+            scope.cancel()
+
+        with first_error():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(give_way, tasks.cancel_scope)
+                await wait
+                ended = True
+                tasks.cancel_scope.cancel()
+        if not ended:
+            raise WaitInterrupted(f"{self.plan.key}: something else is to be done first")
 
     async def container_id(self, action: Action) -> str:
         """The container an action is about."""

@@ -55,6 +55,12 @@ class World:
     def running(self) -> set[str]:
         return {name.removeprefix(f"{self.project}-") for name, c in self.containers().items() if c["State"]["Running"]}
 
+    def run_in(self, name: str, *command: str) -> None:
+        """Run a command in a container (service and number) to its end."""
+        body = {"AttachStdout": True, "Cmd": list(command)}
+        made = self.engine.call("POST", f"/containers/{self.ids()[name]}/exec", body=body)
+        self.engine.call("POST", f"/exec/{made['Id']}/start", body={"Detach": False})
+
     def started(self) -> dict[str, str]:
         """Since when each container runs."""
         return {name: c["State"]["StartedAt"] for name, c in self.containers().items()}

@@ -17,12 +17,6 @@ def inside(place: World, name: str, path: str) -> str:
     return bytes(output).decode().strip()
 
 
-def run_in(place: World, name: str, *command: str) -> None:
-    container = place.ids()[name]
-    made = place.engine.call("POST", f"/containers/{container}/exec", body={"AttachStdout": True, "Cmd": list(command)})
-    place.engine.call("POST", f"/exec/{made['Id']}/start", body={"Detach": False})
-
-
 def mount_source(place: World, name: str, target: str) -> Path:
     mounts = place.containers()[f"{place.project}-{name}"]["Mounts"]
     return Path(next(mount["Source"] for mount in mounts if mount["Destination"] == target))
@@ -32,7 +26,7 @@ def test_what_a_container_writes_below_the_checkout_stays(place: World) -> None:
     """Over syncs, a force push, a restart of the agent, and a recreation."""
     web = service("web", volumes="['./data:/data']")
     place.deploy(web, data__seed="tracked")
-    run_in(place, "web-1", "sh", "-c", "echo precious > /data/own; mkdir /data/deep; echo too > /data/deep/own")
+    place.run_in("web-1", "sh", "-c", "echo precious > /data/own; mkdir /data/deep; echo too > /data/deep/own")
     for number in range(3):
         place.repository.commit({"README.md": str(number), "data/seed": f"tracked {number}"})
         assert place.agent.poll(place.repository.url).status == 200

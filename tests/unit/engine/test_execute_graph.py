@@ -129,3 +129,59 @@ async def test_a_plan_that_needs_what_it_does_not_hold_is_refused(executor):
 
     with pytest.raises(ActionFailed, match="needs absent"):
         await executor(handler).execute(Plan(KEY, (action("a", "absent"),)), None, Recorder())
+
+
+def waits_for(name: str, *needs: str) -> Action:
+    return Action(id=name, kind=ActionKind.WAIT_SERVICE, target=name, needs=frozenset(needs), params={})
+
+
+async def test_a_wait_gives_way_and_takes_along_what_needs_it(executor, monkeypatch):
+    rung, ended = anyio.Event(), anyio.Event()
+
+    async def handler(work, action, log):
+        if action.id == "slow":
+            rung.set()
+            await ended.wait()
+
+    async def endless(work, action, log):
+        await work.unless_interrupted(anyio.sleep_forever())
+
+    carrying_out = executor(handler)
+    monkeypatch.setitem(execute._HANDLERS, ActionKind.WAIT_SERVICE, endless)
+    plan = Plan(KEY, (waits_for("db"), action("web", "db"), action("slow"), action("other", "slow")))
+    results = []
+
+    async def carry_out() -> None:
+        results.append(await carrying_out.execute(plan, None, Recorder(), interrupt=rung))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(carry_out)
+        await rung.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert carrying_out.busy(KEY), "what is being done is done to its end"
+        ended.set()
+    (result,) = results
+    assert result.ok and result.interrupted
+    assert [outcome.status for outcome in result.outcomes] == ["cancelled", "cancelled", "succeeded", "succeeded"]
+    assert not carrying_out.busy(KEY)
+
+
+async def test_who_only_waits_is_not_busy(executor, monkeypatch):
+    async def handler(work, action, log):
+        return
+
+    async def endless(work, action, log):
+        await work.unless_interrupted(anyio.sleep_forever())
+
+    carrying_out = executor(handler)
+    monkeypatch.setitem(execute._HANDLERS, ActionKind.WAIT_SERVICE, endless)
+    rung = anyio.Event()
+
+    async def carry_out() -> None:
+        await carrying_out.execute(Plan(KEY, (action("a"), waits_for("db", "a"))), None, Recorder(), interrupt=rung)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(carry_out)
+        await anyio.wait_all_tasks_blocked()
+        assert not carrying_out.busy(KEY)
+        rung.set()
