@@ -109,7 +109,7 @@ def restart_dependents(rollout: Rollout) -> None:
             if joined and scene.around.corrects and _started_since(rollout, joined, decision):
                 message = f"network namespace of {joined} changed: it was started again"
                 reason = Reason("NamespaceChanged", message)
-                _restart(rollout, decision, [f"{ActionKind.START_CONTAINER}:{joined}"], reason)
+                _restart(rollout, decision, _starts(joined), reason)
         shared = (model.get("network_mode") or "").partition("service:")[2]
         for need in dependencies(model):
             target = scene.services.get(need.service)
@@ -122,7 +122,11 @@ def restart_dependents(rollout: Rollout) -> None:
                     _restart(rollout, decision, _condition(rollout, name, need), reason)
                 elif need.service == shared and scene.around.corrects and _restarted_since(rollout, target, decision):
                     message = f"network namespace of {shared} changed: it was started again"
-                    _restart(rollout, decision, _condition(rollout, name, need), Reason("NamespaceChanged", message))
+                    needs = [
+                        *_condition(rollout, name, need),
+                        *_starts(*(each for each, _ in target.names(scene.desired))),
+                    ]
+                    _restart(rollout, decision, needs, Reason("NamespaceChanged", message))
 
 
 def _was_recreated(rollout: Rollout, target: ServicePlan, dependent: ObservedContainer) -> bool:
@@ -145,7 +149,8 @@ def _restarted_since(rollout: Rollout, target: ServicePlan, decision: Decision) 
     names = target.names(rollout.scene.desired)
     for owner in target.keep:
         if names and owner.final_name == names[0][0] and not owner.replaced:
-            if f"{ActionKind.START_CONTAINER}:{owner.final_name}" in rollout.draft:
+            # Dependencies come first, so the restart of one that shares a namespace itself is known.
+            if any(action_id in rollout.draft for action_id in _starts(owner.final_name)):
                 return True
             started, own = owner.container.started_at, decision.container.started_at
             return owner.container.state == "running" and started is not None and own is not None and started > own
@@ -154,12 +159,17 @@ def _restarted_since(rollout: Rollout, target: ServicePlan, decision: Decision) 
 
 def _started_since(rollout: Rollout, joined: str, decision: Decision) -> bool:
     """Whether a container joined by name is started by this plan, or was since who joins it was."""
-    if f"{ActionKind.START_CONTAINER}:{joined}" in rollout.draft:
+    if any(action_id in rollout.draft for action_id in _starts(joined)):
         return True
     other, own = rollout.scene.observed.named.get(joined), decision.container.started_at
     if other is None or other.state != "running" or other.started_at is None or own is None:
         return False
     return other.started_at > own
+
+
+def _starts(*names: str) -> list[str]:
+    """The ids of actions after which these containers have been started anew."""
+    return [f"{kind}:{name}" for kind in (ActionKind.START_CONTAINER, ActionKind.RESTART_CONTAINER) for name in names]
 
 
 def _restart(rollout: Rollout, decision: Decision, needs: list[str], reason: Reason) -> None:

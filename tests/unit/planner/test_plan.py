@@ -382,6 +382,19 @@ def test_who_shares_a_namespace_that_was_started_anew_is_restarted() -> None:
     made.deploys()
 
 
+def test_a_namespace_that_is_handed_on_restarts_the_whole_chain_in_one_plan() -> None:
+    text = (
+        "services: {a: {image: 'app:1'}, b: {image: 'app:1', network_mode: 'service:a'}, "
+        "c: {image: 'app:1', network_mode: 'service:b'}}"
+    )
+    made = world(text).deploys()
+    made.engine.stop_by_hand("shop-a-1")
+    found = made.plan()
+    assert kinds(found) == ["start-container shop-a-1", "restart-container shop-b-1", "restart-container shop-c-1"]
+    assert "restart-container:shop-b-1" in needs(found, "restart-container:shop-c-1")
+    made.deploys()
+
+
 def test_a_changed_network_is_made_anew_and_its_users_with_their_aliases() -> None:
     text = (
         "services: {{web: {{image: 'app:1', networks: {{a: {{aliases: [www]}}}}}}, db: {{image: 'app:1', "
