@@ -31,10 +31,19 @@ def _surroundings(rollout: Rollout, service: ServicePlan) -> list[str]:
     )
     for other in referenced_services(model):
         needs.extend(rollout.made.get(other, ()))
-        # It is found by its final name.
-        renames = (f"{ActionKind.RENAME_CONTAINER}:{name}" for name, _ in scene.services[other].names(scene.desired))
-        needs.extend(action_id for action_id in renames if action_id in rollout.draft)
-    return [need for need in needs if need]
+    return [*(need for need in needs if need), *named_at_last(rollout, service)]
+
+
+def named_at_last(rollout: Rollout, service: ServicePlan) -> list[str]:
+    """The actions after which the containers that this service refers to have their final names, by
+    which they are found."""
+    scene = rollout.scene
+    renames = (
+        f"{ActionKind.RENAME_CONTAINER}:{name}"
+        for other in referenced_services(scene.desired.project.services[service.name])
+        for name, _ in scene.services[other].names(scene.desired)
+    )
+    return [action_id for action_id in renames if action_id in rollout.draft]
 
 
 def creation_params(rollout: Rollout, service: ServicePlan, number: int) -> dict[str, object]:

@@ -21,7 +21,14 @@ from reconciler.planner.graph import (
 )
 from reconciler.planner.labels import in_reverse_order
 from reconciler.planner.lifecycle import Course, course, is_scheduled
-from reconciler.planner.making import creation_params, missing_reason, preparations, write_creation, write_kept
+from reconciler.planner.making import (
+    creation_params,
+    missing_reason,
+    named_at_last,
+    preparations,
+    write_creation,
+    write_kept,
+)
 from reconciler.planner.model import ActionKind, Blocked
 from reconciler.planner.scene import Scene, ServicePlan
 from reconciler.planner.startfirst import START_FIRST
@@ -206,7 +213,7 @@ def _write_hooks(
     if not hooks or stays_up:
         return []
     final, number, decision, _, made = min(to_run, key=lambda item: item[1])
-    before = [*gate]
+    before = [*gate, *named_at_last(rollout, service)]
     if decision is None:
         before.append(made)
     elif decision.replaced:

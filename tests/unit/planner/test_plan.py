@@ -631,6 +631,16 @@ def test_pre_start_hooks_run_one_after_the_other_before_the_first_start() -> Non
     world(text).deploys()
 
 
+def test_a_hook_waits_until_the_container_it_joins_has_its_name_again() -> None:
+    text = "services: {a: {image: 'app:1'}, b: {image: 'app:1', volumes_from: [a], pre_start: [{command: [prepare]}]}}"
+    made = world(text).deploys()
+    made.engine.named("shop-a-1")["Name"] = "/by-hand"
+    made.engine.stop_by_hand("shop-b-1")
+    found = made.plan()
+    assert "rename-container:shop-a-1" in needs(found, action(found, "run-hook").id)
+    made.deploys()
+
+
 def test_hooks_do_not_run_while_a_replica_is_up() -> None:
     text = "services: {{web: {{image: 'app:1', scale: {}, pre_start: [{{command: a}}]}}}}"
     made = world(text.format(1)).deploys()
