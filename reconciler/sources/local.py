@@ -19,14 +19,21 @@ import anyio.to_thread
 INTERVAL = 0.5
 
 
-async def watch_local(path: Path, notify: Callable[[], None], *, interval: float = INTERVAL) -> None:
+async def watch_local(
+    path: Path,
+    notify: Callable[[], None],
+    *,
+    interval: float = INTERVAL,
+    begun: Callable[[], None] = lambda: None,
+) -> None:
     """Call `notify` whenever a reference of the repository at `path` may have changed. Never returns.
 
     Branches, tags, nested ones, packed ones, work trees and bare repositories. A repository
-    that is not there (yet) is waited for.
+    that is not there (yet) is waited for. What changes after `begun` was called is noticed.
     """
     watched = _Watched(path)
     before = await anyio.to_thread.run_sync(watched.look)
+    begun()
     while True:
         await anyio.sleep(interval)
         now = await anyio.to_thread.run_sync(watched.look)
