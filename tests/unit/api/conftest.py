@@ -209,7 +209,7 @@ def options() -> ApiOptions:
         api_secret=SECRET,
         webhook_secret=SECRET,
         version="1.2.3",
-        drain=1.0,
+        drain=3.0,
     )
 
 
