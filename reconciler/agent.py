@@ -300,8 +300,8 @@ class Agent:
             tree = await source.tree(commit)
             return SyncedTree(laid_out.path, commit, tree.ids, tree.executables)
 
-        async def watch(spec: SourceSpec, notify: Callable[[], None]) -> None:
-            await watch_local(Path(parse_git_url(spec.url).local_path), notify)
+        async def watch(spec: SourceSpec, notify: Callable[[], None], begun: Callable[[], None]) -> None:
+            await watch_local(Path(parse_git_url(spec.url).local_path), notify, begun=begun)
 
         def configs(spec: SourceSpec, tree: SyncedTree) -> Any:
             return requested_deployments(spec, tree.root, tree.objects, base_dir)

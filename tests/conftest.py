@@ -17,13 +17,14 @@ from tests.support.registry import Registry
 
 
 def pytest_configure() -> None:
-    """HYPOTHESIS_PROFILE=long lets property tests look for longer."""
-    profile = os.environ.get("HYPOTHESIS_PROFILE")
-    if profile:
-        from hypothesis import settings
+    """Property tests look at the same examples each time, however long one takes on a busy machine;
+    HYPOTHESIS_PROFILE=long lets them look for longer, and at others each time."""
+    from hypothesis import HealthCheck, settings
 
-        settings.register_profile("long", max_examples=5_000, deadline=None)
-        settings.load_profile(profile)
+    patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("suite", patient, derandomize=True)
+    settings.register_profile("long", patient, max_examples=5_000)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "suite")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

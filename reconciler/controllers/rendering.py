@@ -66,8 +66,8 @@ class SourceAccess:
     """Reads the deploy configuration of a tree. Blocking; raises `DeployConfigError`."""
     expand: Callable[[DeployConfig, SyncedTree, str, str], Expanded]
     """(document, tree, repository, deploy file): carries out auto-discovery. Blocking."""
-    watch: Callable[[SourceSpec, Callable[[], None]], Any]
-    """async (spec, notify): watch a local repository until cancelled."""
+    watch: Callable[[SourceSpec, Callable[[], None], Callable[[], None]], Any]
+    """async (spec, notify, begun): watch a local repository until cancelled."""
     public_url: Callable[[str], str]
     """A URL without its credentials."""
 

@@ -162,11 +162,17 @@ class SourceController:
             return
         rhythm = self._rhythms[source.id] = Rhythm()
         if local and spec.watch and not spec.run_once:
+            watched = anyio.Event()
 
             async def watch() -> None:
-                await self._access.watch(spec, rhythm.ring)
+                try:
+                    await self._access.watch(spec, rhythm.ring, watched.set)
+                finally:
+                    watched.set()
 
             tasks.start_soon(supervise, f"watch of {source.repository}", watch, name=f"watch {source.repository}")
+            # A commit between the first look and the first picture of the watch would be nobody's.
+            await watched.wait()
         while True:
             rhythm.begin()
             self.request(source, explicit=False)

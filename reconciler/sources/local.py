@@ -10,6 +10,7 @@ nothing is read. What is noticed only says *look again*.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,37 +18,47 @@ import anyio
 import anyio.to_thread
 
 INTERVAL = 0.5
+SETTLED_NS = 20_000_000
+"""What changed this shortly before it was looked at may change again within the same time stamp."""
 
 
-async def watch_local(path: Path, notify: Callable[[], None], *, interval: float = INTERVAL) -> None:
+async def watch_local(
+    path: Path,
+    notify: Callable[[], None],
+    *,
+    interval: float = INTERVAL,
+    begun: Callable[[], None] = lambda: None,
+) -> None:
     """Call `notify` whenever a reference of the repository at `path` may have changed. Never returns.
 
     Branches, tags, nested ones, packed ones, work trees and bare repositories. A repository
-    that is not there (yet) is waited for.
+    that is not there (yet) is waited for. What changes after `begun` was called is noticed.
     """
     watched = _Watched(path)
-    before = await anyio.to_thread.run_sync(watched.look)
+    before, settled = await anyio.to_thread.run_sync(watched.look)
+    begun()
     while True:
         await anyio.sleep(interval)
-        now = await anyio.to_thread.run_sync(watched.look)
-        if now != before:
-            before = now
+        seen, settled_now = await anyio.to_thread.run_sync(watched.look)
+        if seen != before or not settled:
             notify()
+        before, settled = seen, settled_now
 
 
 class _Watched:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def look(self) -> tuple[tuple[str, int, int], ...]:
-        """What changes when a reference changes."""
+    def look(self) -> tuple[tuple[tuple[str, int, int], ...], bool]:
+        """What changes when a reference changes; and whether a further change would show."""
+        begun = time.time_ns()
         seen: list[tuple[str, int, int]] = []
         for folder in _git_folders(self._path):
             for name in ("HEAD", "packed-refs", "reftable"):
                 _add(seen, folder / name)
             for root, _, _ in os.walk(folder / "refs"):
                 _add(seen, Path(root))
-        return tuple(sorted(seen))
+        return tuple(sorted(seen)), all(abs(begun - modified) > SETTLED_NS for _, modified, _ in seen)
 
 
 def _add(seen: list[tuple[str, int, int]], path: Path) -> None:

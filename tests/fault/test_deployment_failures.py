@@ -23,7 +23,8 @@ from tests.live.engine.catalogue import observed_engine
 from tests.live.engine.conftest import Bench, remove_project
 from tests.live.engine.test_images_live import BOB_SESAME
 from tests.support.engine import BUSYBOX, PrivateEngine, shared_engine
-from tests.support.registry import Registry, free_port
+from tests.support.ports import free_port
+from tests.support.registry import Registry
 from tests.support.waiting import wait_for
 
 RUNS = "command: [sh, -c, \"trap 'exit 0' TERM; sleep 600 & wait\"]"

@@ -142,7 +142,7 @@ def test_a_frozen_engine_is_noticed_and_delays_no_read(broken: World, breakable:
         answer = broken.agent.poll(broken.repository.url, wait=False)
         assert answer.status == 202
         for path in ("/v1/api/status", "/v1/api/projects", f"/v1/api/project/{broken.project}", "/v1/api/runs"):
-            assert broken.agent.get(path).status == 200, path
+            assert broken.agent.request("GET", path, timeout=10).status == 200, path
     finally:
         breakable.thaw()
     assert broken.agent.finished_run(answer.job_id)["status"] == "succeeded"

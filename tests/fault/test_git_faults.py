@@ -83,13 +83,13 @@ def test_a_hanging_server_holds_up_nobody_else_and_its_job_resolves_later(
     server.fault = Fault.HANG
     answer = world.agent.post("/v1/api/poll/run?wait=true&timeout=1", [{"url": remote.url}])
     assert answer.status == 202, answer
-    assert server.hanging.wait(10)
+    assert server.hanging.wait(60)
     joined = world.agent.poll(remote.url, wait=False)
     assert world.deploy(service("near")).status == 200
     assert world.running() == {"near-1"}
     ids = world.ids()
     world.engine.call("POST", f"/containers/{ids['near-1']}/kill")
-    world.agent.until(lambda: world.running() == {"near-1"}, 10, "drift elsewhere is repaired")
+    world.agent.until(lambda: world.running() == {"near-1"}, 10, "drift elsewhere is repaired", soon=True)
     assert world.agent.run(answer.job_id)["status"] == "running"
 
     server.recover()

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,16 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE
+
 KEY = "test-key"
 HOOK_SECRET = "test-hook"
 START_DEADLINE = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)
@@ -113,12 +108,12 @@ class AgentProcess:
             return 0
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
-        status = self.process.wait(60)
+        status = self.process.wait(180)
         self.process = None
         return status
 
     def request(
-        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None, timeout: float = 120.0
+        self, method: str, path: str, body: Any = None, *, headers: dict[str, str] | None = None, timeout: float = 600.0
     ) -> Answer:
         """One request with the API key; an error status is an answer, a dead agent an OSError."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -136,7 +131,7 @@ class AgentProcess:
 
     def get(self, path: str) -> Answer:
         try:
-            return self.request("GET", path, timeout=10)
+            return self.request("GET", path, timeout=60)
         except OSError:
             if self.process is not None and self.process.poll() is not None:
                 raise AssertionError(f"the agent ended:\n{self.log_path.read_text()[-4000:]}") from None
@@ -189,7 +184,7 @@ class AgentProcess:
     def metric(self, name: str, *, without: str = "", **labels: str) -> float:
         """The value of a metric, 0 if there is none yet; `without`: a label (`key="value"`) of those
         that do not count."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=60) as response:
             text = response.read().decode()
         total = 0.0
         for line in text.splitlines():
@@ -202,12 +197,14 @@ class AgentProcess:
         return total
 
     @staticmethod
-    def until(condition: Callable[[], bool], deadline: float, what: str) -> None:
-        """Wait until a condition of the outside world holds."""
-        end = time.monotonic() + deadline
+    def until(condition: Callable[[], bool], deadline: float, what: str, *, soon: bool = False) -> None:
+        """Wait until a condition of the outside world holds. `soon`: that it comes within the
+        deadline is what is tested, so there is no patience with a slow machine."""
+        seconds = deadline if soon else PATIENCE * deadline
+        end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
-                raise AssertionError(f"not within {deadline} s: {what}")
+                raise AssertionError(f"not within {seconds:g} s: {what}")
             time.sleep(0.05)
 
 

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -134,13 +135,13 @@ class PrivateEngine:
             )
         wait_for(address.is_socket, "the private containerd listens", seconds=30)
 
-    def stop(self, *, seconds: float = 60) -> None:
+    def stop(self, *, seconds: float = 180) -> None:
         """An orderly end: containers are stopped, unless `--live-restore`."""
         self._end(signal.SIGTERM, seconds)
 
     def kill(self) -> None:
         """A sudden end: the containers go on without their `dockerd`."""
-        self._end(signal.SIGKILL, 10)
+        self._end(signal.SIGKILL, 60)
 
     def restart(self) -> None:
         self.stop()
@@ -176,18 +177,26 @@ class PrivateEngine:
                 self.kill()
         if self._containerd is not None:
             self._containerd.kill()
-            self._containerd.wait(timeout=10)
+            self._containerd.wait(timeout=60)
         self._end_leftovers()
         if self._holder is not None:
             self._holder.kill()
-            self._holder.wait(timeout=10)
+            self._holder.wait(timeout=60)
             if self._holder.stdout is not None:
                 self._holder.stdout.close()
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             mount = line.split()[4]
             if mount.startswith(f"{self.folder}/"):
-                subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True, timeout=10)
-        shutil.rmtree(self.folder, ignore_errors=True)
+                subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True, timeout=60)
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        """What was killed just now may still have written while the folder was being removed."""
+        for _ in range(100):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                return
+            time.sleep(0.1)
 
     @property
     def inside(self) -> list[str]:

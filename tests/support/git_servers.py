@@ -29,6 +29,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.ports import free_port
+
 _ENVIRONMENT = {
     "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -154,7 +156,7 @@ class Fault(enum.Enum):
     RESET = "reset"
     """Resets the connection."""
     SLOW = "slow"
-    """Answers after `delay` seconds."""
+    """Answers after `delay` seconds, or when all is well again."""
     STATUS = "status"
     """Answers with `status`."""
     REDIRECT = "redirect"
@@ -213,7 +215,7 @@ class GitHTTPServer:
         self._release.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -265,7 +267,7 @@ class GitHTTPServer:
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return True
                 if fault is Fault.SLOW:
-                    time.sleep(server.delay)
+                    server._release.wait(server.delay)
                 if fault is Fault.STATUS:
                     self.send_response(server.status)
                     self.send_header("Content-Length", "0")
@@ -282,7 +284,7 @@ class GitHTTPServer:
             def _hang(self) -> None:
                 release = server._release
                 server.hanging.set()
-                release.wait(60)
+                release.wait(600)
 
             def _backend(self, body: bytes, *, cut: bool) -> None:
                 path, _, query = self.path.partition("?")
@@ -335,9 +337,7 @@ class GitSSHServer:
         self.client_key = self.make_key("client")
         (self.root / "authorized").write_text((self.root / "client.pub").read_text())
         self.make_key("host")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def make_key(self, name: str, passphrase: str = "", kind: str = "ed25519") -> str:
@@ -386,7 +386,7 @@ class GitSSHServer:
             [shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", str(configuration)],
             stderr=(self.root / "sshd.log").open("ab"),
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -399,5 +399,5 @@ class GitSSHServer:
     def _stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None

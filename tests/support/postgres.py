@@ -57,11 +57,11 @@ class PostgresServer:
             options += ["-c", setting]
         log = str(self.folder / "log")
         self._run(
-            "pg_ctl", "-D", str(self.folder / "data"), "-l", log, "-w", "-t", "30", "-o", " ".join(options), "start"
+            "pg_ctl", "-D", str(self.folder / "data"), "-l", log, "-w", "-t", "180", "-o", " ".join(options), "start"
         )
 
     def stop(self) -> None:
-        self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-t", "30", "-m", "immediate", "stop")
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-t", "180", "-m", "immediate", "stop")
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         return self._run("psql", "-h", str(self.folder), "-U", "moored", "-d", database, "-qAtc", statement)
@@ -86,7 +86,7 @@ class PostgresServer:
             stdout=output,
             stderr=output,
             text=True,
-            timeout=60,
+            timeout=240,
         )
         if done.returncode:
             raise RuntimeError(f"{program} failed with status {done.returncode}: {done.stderr}")

@@ -13,13 +13,13 @@ import http.client
 import json
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from tests.support.docker_api import DockerApi
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 MANIFEST_TYPES = ", ".join(
@@ -30,13 +30,6 @@ MANIFEST_TYPES = ", ".join(
         "application/vnd.docker.distribution.manifest.v2+json",
     )
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Registry:

@@ -2,6 +2,9 @@
 
 Inside one process tests wait for events; this is for daemons, containers and files that tell
 nobody. What was seen last goes into the error, so a time-out explains itself.
+
+The deadlines of tests are for a machine at rest. A slower or busier one gets `PATIENCE` times as
+long: a test that passes is not the slower for it.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 6
+
 
 def wait_for(look: Callable[[], T], what: str, *, seconds: float = 20, pause: float = 0.05) -> T:
     """The first true answer of `look`. Its OSErrors count as "not yet"."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE * seconds
     seen: object = None
     while True:
         try:
@@ -27,5 +32,5 @@ def wait_for(look: Callable[[], T], what: str, *, seconds: float = 20, pause: fl
                 return answer
             seen = answer
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds:g} s; last seen: {seen!r}")
+            raise TimeoutError(f"{what}: not within {PATIENCE * seconds:g} s; last seen: {seen!r}")
         time.sleep(pause)

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,26 @@ def hook(agent: AgentProcess, remote: Repository, commit: str, *, ref: str = "re
     return agent.post(f"/v1/webhook?{arguments}", body, headers=headers)
 
 
-def push(remote: Repository, project: str, number: int, **config: str) -> str:
+def push(remote: Repository, project: str, number: int, branch: str = "main", **config: str) -> str:
     return remote.commit(
         {
             ".doco-cd.yml": deploy_config(project, timeout="30", **config),
             "compose.yaml": compose(service("web", hostname=f"h{number}")),
-        }
+        },
+        branch=branch,
     )
+
+
+def burst(place: World, remote: Repository, announce: Callable[[str], Answer]) -> None:
+    """Pushes that follow each other as fast as they can: their commits are made before."""
+    commits = [push(remote, place.project, number, branch="next") for number in range(PUSHES)]
+    jobs = []
+    for commit in commits:
+        remote.set_branch("main", commit)
+        answer = announce(commit)
+        assert answer.status == 202, answer
+        jobs.append(answer.job_id)
+    assert_burst(place, jobs, commits[-1])
 
 
 def assert_burst(place: World, jobs: list[str], last: str) -> None:
@@ -75,23 +88,11 @@ def assert_burst(place: World, jobs: list[str], last: str) -> None:
 
 
 def test_twenty_pushes_announced_by_polls(place: World, remote: Repository) -> None:
-    jobs, commit = [], ""
-    for number in range(PUSHES):
-        commit = push(remote, place.project, number)
-        answer = place.agent.poll(remote.url, wait=False)
-        assert answer.status == 202, answer
-        jobs.append(answer.job_id)
-    assert_burst(place, jobs, commit)
+    burst(place, remote, lambda _: place.agent.poll(remote.url, wait=False))
 
 
 def test_twenty_pushes_announced_by_webhooks(place: World, remote: Repository) -> None:
-    jobs, commit = [], ""
-    for number in range(PUSHES):
-        commit = push(remote, place.project, number)
-        answer = hook(place.agent, remote, commit)
-        assert answer.status == 202, answer
-        jobs.append(answer.job_id)
-    assert_burst(place, jobs, commit)
+    burst(place, remote, lambda commit: hook(place.agent, remote, commit))
 
 
 def test_a_webhook_filter_leaves_others_alone_and_a_poll_deploys_all(place: World, remote: Repository) -> None:

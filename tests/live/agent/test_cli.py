@@ -16,7 +16,17 @@ from tests.support.agent import KEY
 from tests.support.repository import service
 
 ROOT = Path(__file__).resolve().parents[3]
-LIMIT = 60
+LIMIT = 180
+
+
+STUBBORN = """["sh", "-c", "trap 'until test -e /go; do sleep 0.1; done; exit 0' TERM; sleep 3600 & wait"]"""
+"""Its stop takes until somebody lets it go."""
+
+
+def let_go(world: World) -> None:
+    body = {"Cmd": ["touch", "/go"], "AttachStdout": True}
+    made = world.engine.call("POST", f"/containers/{world.ids()['web-1']}/exec", body=body)
+    world.engine.call("POST", f"/exec/{made['Id']}/start", body={"Detach": False})
 
 
 def environment(world: World) -> dict[str, str]:
@@ -105,9 +115,11 @@ def test_a_change_is_explained_live(world: World) -> None:
 
 
 def test_ctrl_c_ends_the_wait_and_not_the_work(world: World) -> None:
-    world.deploy(service("web", command='sh -c "sleep 3600"', init="false", stop_grace_period="3s"))
+    world.deploy(service("web", command=STUBBORN, init="false"))
     waiting = subprocess.Popen(
-        command("stop", world.project, "--timeout", "3"),
+        command("stop", world.project, "--timeout", str(LIMIT)),
+        # Who runs in the background of a shell ignores it, and so would all it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env=environment(world),
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -128,14 +140,16 @@ def test_ctrl_c_ends_the_wait_and_not_the_work(world: World) -> None:
     job_id = found[0]["job_id"]
     assert f"moored run {job_id} --follow" in err
     assert "Traceback" not in err
+    assert world.running() == {"web-1"}
+    let_go(world)
     moored(world, "run", job_id, "--follow")
     assert world.running() == set()
 
 
 def test_a_restart_of_the_agent_is_waited_for(world: World) -> None:
-    world.deploy(service("web", command='sh -c "sleep 3600"', init="false", stop_grace_period="5s"))
+    world.deploy(service("web", command=STUBBORN, init="false"))
     waiting = subprocess.Popen(
-        command("stop", world.project, "--timeout", "4", "--wait-timeout", "50", "-o", "json"),
+        command("stop", world.project, "--timeout", str(LIMIT), "--wait-timeout", str(LIMIT), "-o", "json"),
         env=environment(world),
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -145,6 +159,7 @@ def test_a_restart_of_the_agent_is_waited_for(world: World) -> None:
     world.agent.until(lambda: world.agent.metric("moored_waiting_requests") > 0, LIMIT, "the command follows its run")
     world.agent.kill()
     world.agent.start()
+    let_go(world)
     out, err = waiting.communicate(timeout=LIMIT)
     assert waiting.returncode == 0, err
     assert json.loads(out)["status"] == "succeeded"

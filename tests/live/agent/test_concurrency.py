@@ -31,6 +31,8 @@ LEGITIMATE = {
     "poll": {202},
 }
 """404: the project is removed at the moment. 429 and 503 are never legitimate here."""
+ENOUGH = {"read": 101, "poll": 11, "restart": 11}
+"""What makes a storm; on a slow machine it lasts until there was so much."""
 
 
 class Storm:
@@ -44,16 +46,19 @@ class Storm:
         self.counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    def enough(self) -> bool:
+        return bool(self.bad) or all(self.counts[what] >= count for what, count in ENOUGH.items())
+
     def client(self, number: int, until: float) -> None:
         rng = random.Random(SEED + number)
-        while time.monotonic() < until:
+        while time.monotonic() < until or not self.enough():
             index = rng.randrange(len(self.names))
             name = self.names[index]
             what = rng.choices(tuple(LEGITIMATE), (70, 6, 3, 5, 2, 6))[0]
             path = f"/v1/api/project/{name}"
             try:
                 if what == "read":
-                    answer = self.agent.request("GET", rng.choice(READS).format(name), timeout=30)
+                    answer = self.agent.request("GET", rng.choice(READS).format(name), timeout=120)
                 elif what == "poll":
                     answer = self.agent.poll(self.repositories[index].url, wait=False)
                 elif what == "remove":
@@ -91,12 +96,10 @@ def test_fifty_clients_on_three_projects(
         for client in clients:
             client.start()
         for client in clients:
-            client.join(SECONDS + 60)
+            client.join(SECONDS + 600)
             assert not client.is_alive()
         assert storm.bad == []
-        assert storm.counts["read"] > 100
-        assert storm.counts["poll"] > 10
-        assert storm.counts["restart"] > 10
+        assert storm.enough()
 
         for name, jobs in storm.jobs.items():
             runs = sorted((agent.finished_run(job, 120) for job in jobs), key=lambda run: run["started_at"])

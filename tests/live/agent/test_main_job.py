@@ -94,9 +94,13 @@ def test_killed_removed_and_stopped_containers_come_back_and_say_why(world: Worl
     assert healed["worker-1"] != ids["worker-1"]
 
     def explained() -> bool:
-        runs = world.agent.get(f"/v1/api/runs?trigger=reconcile&stack={world.project}").content
-        texts = [str(world.agent.run(run["job_id"])["actions"]) for run in runs]
-        return all(any(f"{world.project}-{name}-1" in text for text in texts) for name in ("web", "worker", "third"))
+        listed = world.agent.get(f"/v1/api/runs?trigger=reconcile&stack={world.project}").content
+        runs = [world.agent.run(run["job_id"]) for run in listed]
+        texts = [str(run.get("actions")) for run in runs]
+        # A container that runs need not have been told to the agent yet: its run is over then.
+        return all(run["status"] != "running" for run in runs) and all(
+            any(f"{world.project}-{name}-1" in text for text in texts) for name in ("web", "worker", "third")
+        )
 
     world.agent.until(explained, 20, "a run explains each repair")
     world.assert_rests()

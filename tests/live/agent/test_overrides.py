@@ -231,7 +231,7 @@ def test_a_start_fails_when_its_time_is_over_before_all_are_well(place: World, m
     answer = place.agent.post(f"/v1/api/project/{place.project}/start?timeout=2")
     assert (answer.status, answer.body["error"]) == (500, "application not healthy after 2s")
     assert answer.content == "failed to start project"
-    assert place.running() == {"web-1"}, "it was started all the same"
+    place.agent.until(lambda: place.running() == {"web-1"}, 20, "it is started all the same")
 
 
 def healthy(place: World) -> None:
@@ -271,8 +271,9 @@ def test_commands_of_one_project_follow_each_other(place: World) -> None:
     place.repository.commit({".doco-cd.yml": deploy_config(place.project), "compose.yaml": compose(service("web"))})
     assert place.agent.poll(place.repository.url).status == 200
     jobs = [
-        place.agent.post(f"/v1/api/project/{place.project}/{action}?wait=false&timeout=1").job_id
-        for action in ("restart", "stop", "start", "restart", "stop", "start")
+        # A second of grace; a start has longer to get well.
+        place.agent.post(f"/v1/api/project/{place.project}/{action}?wait=false&timeout={seconds}").job_id
+        for action, seconds in (("restart", 1), ("stop", 1), ("start", 120)) * 2
     ]
     runs = [place.agent.finished_run(job) for job in jobs]
     assert [run["status"] for run in runs] == ["succeeded"] * 6, runs

@@ -16,4 +16,4 @@ def test_a_container_removed_while_health_is_awaited_comes_back(place: World) ->
             return place.running() == {"web-1"} and place.ids()["web-1"] != gone
 
         # The second one goes before the first repair counts as proven.
-        place.agent.until(another, 10, "a new container runs")
+        place.agent.until(another, 10, "a new container runs", soon=True)

@@ -20,7 +20,7 @@ from tests.support.repository import LocalRepository, compose, deploy_config, se
 
 EXAMPLES = 15
 SEED = 1
-DEADLINE = 180
+DEADLINE = 900
 """Seconds; it takes about thirty."""
 
 CONFIGURATION = f"""
@@ -77,7 +77,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path, fuzzed_agent: AgentProcess) 
             f"--header=x-api-key: {KEY}",
             "--continue-on-failure",
             f"--max-examples={EXAMPLES}",
-            "--request-timeout=30",
+            "--request-timeout=120",
             "--suppress-health-check=all",
             "--no-color",
         ],

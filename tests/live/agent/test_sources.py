@@ -243,4 +243,4 @@ def test_a_container_taken_off_its_network_right_after_a_deployment_is_put_back(
     def connected() -> bool:
         return network in place.engine.inspect(container)["NetworkSettings"]["Networks"]
 
-    place.agent.until(connected, 10, "connected again")
+    place.agent.until(connected, 10, "connected again", soon=True)

@@ -108,7 +108,7 @@ async def observed_engine(url: str = "") -> AsyncIterator[tuple[Any, ObservedCon
         observer = Observer(engine, observed)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(observer.run)
-            with anyio.fail_after(20), observed.watch.subscribe(()) as changed:
+            with anyio.fail_after(60), observed.watch.subscribe(()) as changed:
                 while not observed.connected:
                     await changed.wait()
             yield engine, observed, observer

@@ -22,6 +22,7 @@ from reconciler.planner.model import Action, DesiredStack, Plan, Policy
 from reconciler.planner.plan import after_partial
 from state.model import StackKey
 from state.observed import LABEL_PROJECT, ObservedContext
+from tests.support.waiting import PATIENCE
 
 IMAGE = "moored/busybox:1"
 
@@ -142,7 +143,7 @@ class Bench:
 
     async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
         """Wait, woken by the cache alone, until `condition` holds."""
-        with anyio.fail_after(seconds), self.observed.watch.subscribe(()) as changed:
+        with anyio.fail_after(PATIENCE * seconds), self.observed.watch.subscribe(()) as changed:
             while not condition():
                 await changed.wait()
 

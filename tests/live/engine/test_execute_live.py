@@ -290,7 +290,7 @@ async def test_a_failed_pre_start_container_stays_and_the_next_attempt_removes_i
 
 
 async def test_replicas_that_draw_from_one_port_range_all_get_a_port(bench):
-    desired = bench.desired(WEB + '    scale: 4\n    ports: ["127.0.0.1:23100-23120:80"]\n')
+    desired = bench.desired(WEB + '    scale: 4\n    ports: ["127.0.0.1:18100-18120:80"]\n')
     await bench.deploy(desired)
     ports = {port.public for c in bench.observed.project(bench.name) for port in c.ports}
     assert len(ports) == 4

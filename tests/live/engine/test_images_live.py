@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from reconciler.engine.reference import parse_reference
 from reconciler.engine.registry import registry_digest
 from reconciler.engine.snapshot import inspect_image
 from state.observed import ObservedContext
+from tests.support.ports import free_port
 
 IMAGE = "moored/busybox:1"
 BOB_SESAME = "bob:$2y$04$awAsWpLK91cXEKG5VWmLOOI3VVu.FWtmcHOiB00UcGtWSwBgXX0fu"
@@ -52,9 +52,7 @@ def _login(auth: str) -> dict[str, str]:
 
 
 async def _serve(engine: Engine, folder: Path, htpasswd: str = "", auth: str = "") -> AsyncIterator[Registry]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = (
         "version: 0.1\nlog: {level: error}\n"
         f"storage: {{filesystem: {{rootdirectory: {folder}/data}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
@@ -67,7 +65,7 @@ async def _serve(engine: Engine, folder: Path, htpasswd: str = "", auth: str = "
         ["docker-registry", "serve", str(folder / "config.yml")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while True:
                 try:
                     stream = await anyio.connect_tcp("127.0.0.1", port)

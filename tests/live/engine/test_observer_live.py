@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from reconciler.engine.snapshot import cached_project, observe_project
 
 
@@ -110,11 +112,19 @@ async def test_the_cache_and_a_fresh_look_agree_and_looking_writes_nothing(bench
     assert bench.engine.writes == writes
 
 
-async def test_an_event_storm_costs_few_inspects(bench):
+async def test_an_event_storm_costs_few_inspects(bench, monkeypatch):
     container_id = await bench.run_container()
     await bench.until(lambda: _state(bench, container_id) == "running")
     inspects: list[str] = []
-    bench.engine._on_call = lambda operation, seconds, outcome: inspects.append(operation)
+    call = bench.engine.call
+
+    async def counted(operation: str, method: str, path: str, **more: Any) -> Any:
+        # Of this container alone: the Engine has others, and they have events, too.
+        if operation == "container.inspect" and container_id in path:
+            inspects.append(path)
+        return await call(operation, method, path, **more)
+
+    monkeypatch.setattr(bench.engine, "call", counted)
     await bench.engine.call(
         "rename", "POST", f"containers/{container_id}/rename", params={"name": f"{bench.name}-renamed"}
     )
@@ -122,7 +132,7 @@ async def test_an_event_storm_costs_few_inspects(bench):
     for _ in range(100):
         bench.observer._note_container(container_id, "rename", created=False)
     await bench.until(lambda: _container(bench, container_id).name == f"{bench.name}-renamed")
-    assert inspects.count("container.inspect") <= 3
+    assert 1 <= len(inspects) <= 3
 
 
 def _container(bench, container_id):

@@ -24,7 +24,7 @@ IMAGE = "moored/busybox:1"
 async def seen(private_engine: PrivateEngine) -> AsyncIterator[tuple[Engine, ObservedContext]]:
     observed = ObservedContext("own")
     async with open_engine(EngineEndpoint(private_engine.url), "own") as engine:
-        observer = Observer(engine, observed, ping_after=0.3, ping_deadline=1.0)
+        observer = Observer(engine, observed, ping_after=0.3, ping_deadline=2.0)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(observer.run)
             await _until(observed, lambda: observed.connected)
@@ -89,7 +89,7 @@ async def test_a_hanging_engine_is_noticed_and_calls_to_it_end(private_engine, s
     private_engine.freeze()
     began = time.monotonic()
     await _until(observed, lambda: not observed.connected)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     with pytest.raises(EngineUnreachable, match=r"within 0\.5 s"):
         await engine.call("info", "GET", "info", deadline=0.5)
     private_engine.thaw()

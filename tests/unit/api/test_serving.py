@@ -125,7 +125,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 class TestImpatience:
     @pytest.fixture(autouse=True)
     def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(app, "HEAD_DEADLINE", 0.2)
+        monkeypatch.setattr(app, "HEAD_DEADLINE", 0.5)
 
     async def test_a_head_that_drips_in_is_cut_off(self, kit: Kit) -> None:
         async with await anyio.connect_tcp("127.0.0.1", kit.ports.http) as slow:

@@ -61,7 +61,7 @@ async def test_a_wait_that_ends_says_how_to_go_on(kit: Kit, moored: Moored) -> N
     kit.controller.outcome = None
     answer = await moored("poll", URL, "--timeout", "0.2")
     assert answer.status == 5
-    (intent,) = kit.controller.seen
+    (intent,) = await kit.store.open_intents()
     assert f"moored run {intent.id} --follow" in answer.err
 
 

@@ -11,10 +11,11 @@ from reconciler.compose import ComposeError, LoadRequest, MemoryReader, load_pro
 
 
 def refused(files: dict[str, str], seconds: float = 5) -> str:
-    start = time.monotonic()
+    # Time at work: what others on the machine do is not the loader's fault.
+    start = time.process_time()
     with pytest.raises(ComposeError) as caught:
         load_project(LoadRequest(files=("/p/compose.yaml",), project_name="case"), MemoryReader(files))
-    assert time.monotonic() - start < seconds
+    assert time.process_time() - start < seconds
     return str(caught.value)
 
 
@@ -53,9 +54,9 @@ def test_an_include_tree_that_doubles_at_each_level_is_loaded_once_a_file() -> N
     }
     files["/p/12.yaml"] = "services: {last: {image: x}}\n"
     files["/p/compose.yaml"] = "include: [0.yaml]\n"
-    start = time.monotonic()
+    start = time.process_time()
     project = load_project(LoadRequest(files=("/p/compose.yaml",), project_name="case"), MemoryReader(files))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert len(project.services) == 13
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.compose import ComposeError, LoadRequest, MemoryReader, Project, load_project, render, to_json, to_yaml
@@ -37,8 +37,6 @@ trees = st.recursive(
 )
 
 
-# A busy machine is not a slow strategy.
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(["services", "networks", "volumes", "secrets", "x-a", "include"]), trees))
 def test_any_tree_gives_a_project_or_a_compose_error(tree: dict[str, Any]) -> None:
     try:

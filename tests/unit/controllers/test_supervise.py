@@ -21,7 +21,7 @@ async def test_a_loop_that_fails_is_started_again(monkeypatch: pytest.MonkeyPatc
         healthy.set()
         await anyio.sleep_forever()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(supervise, "loop", loop)
             await healthy.wait()
@@ -39,7 +39,7 @@ async def test_a_loop_that_returns_is_started_again_too(monkeypatch: pytest.Monk
         if len(begun) == 2:
             twice.set()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(supervise, "loop", loop)
             await twice.wait()

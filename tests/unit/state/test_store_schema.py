@@ -228,4 +228,4 @@ unneeded = {"alembic", "asyncpg", "sqlalchemy.ext.asyncio", "sqlalchemy.dialects
 assert not unneeded & set(sys.modules), "imported without need"
 """
     url = f"sqlite:///{tmp_path}/moored.db"
-    subprocess.run([sys.executable, "-c", code, url], check=True, cwd=Path(tables.__file__).parents[1], timeout=60)
+    subprocess.run([sys.executable, "-c", code, url], check=True, cwd=Path(tables.__file__).parents[1], timeout=300)
