@@ -122,7 +122,9 @@ def restart_dependents(rollout: Rollout) -> None:
                     _restart(rollout, decision, _condition(rollout, name, need), reason)
                 elif need.service == shared and scene.around.corrects and _restarted_since(rollout, target, decision):
                     message = f"network namespace of {shared} changed: it was started again"
-                    _restart(rollout, decision, _condition(rollout, name, need), Reason("NamespaceChanged", message))
+                    restarts = (f"{ActionKind.RESTART_CONTAINER}:{owner.container.name}" for owner in target.keep)
+                    needs = [*_condition(rollout, name, need), *restarts]
+                    _restart(rollout, decision, needs, Reason("NamespaceChanged", message))
 
 
 def _was_recreated(rollout: Rollout, target: ServicePlan, dependent: ObservedContainer) -> bool:
@@ -145,7 +147,11 @@ def _restarted_since(rollout: Rollout, target: ServicePlan, decision: Decision) 
     names = target.names(rollout.scene.desired)
     for owner in target.keep:
         if names and owner.final_name == names[0][0] and not owner.replaced:
-            if f"{ActionKind.START_CONTAINER}:{owner.final_name}" in rollout.draft:
+            again = (
+                f"{ActionKind.START_CONTAINER}:{owner.final_name}",
+                f"{ActionKind.RESTART_CONTAINER}:{owner.container.name}",
+            )
+            if any(action_id in rollout.draft for action_id in again):
                 return True
             started, own = owner.container.started_at, decision.container.started_at
             return owner.container.state == "running" and started is not None and own is not None and started > own
