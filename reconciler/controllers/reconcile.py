@@ -22,6 +22,7 @@ from reconciler.controllers.counting import StackCounts
 from reconciler.controllers.endings import Connecting, Failed, Interrupted, Later, Wait
 from reconciler.controllers.fights import FightWatch
 from reconciler.controllers.interrupts import Interrupts
+from reconciler.controllers.notes import NotingProgress, forget_commands, noted_after, noted_before
 from reconciler.controllers.record import RunRecorder, finished, new_run, utcnow
 from reconciler.controllers.status import StackStatus, log_fields
 from reconciler.controllers.verdicts import (
@@ -223,8 +224,10 @@ class StackReconciler:
                     )
                 acted = True
                 async with self._counts.slot(context.slots, stack.repository):
-                    result = await context.executor.execute(plan_, desired, recorder)
+                    noting = NotingProgress(recorder, self._store, await self._note(stack, plan_, seen))
+                    result = await context.executor.execute(plan_, desired, noting)
                 await recorder.flush()
+                stack = noting.stack
                 stack, desired = await self._after_execution(stack, desired, plan_, result)
                 if not result.ok:
                     # What does not even succeed is no fight, however often it is tried.
@@ -320,6 +323,14 @@ class StackReconciler:
                 tasks.cancel_scope.cancel()
             raise Interrupted
 
+    async def _note(self, stack: Stack, plan_: Plan, seen: ObservedProject) -> Stack:
+        """Write down what a crash in the middle of a plan would make us forget."""
+        noted = noted_before(stack.acknowledged, plan_, seen)
+        if noted == stack.acknowledged:
+            return stack
+        await self._store.update_stack(stack.key, acknowledged=noted)
+        return replace(stack, acknowledged=noted)
+
     async def _after_execution(
         self, stack: Stack, desired: DesiredStack, plan_: Plan, result: ExecutionResult
     ) -> tuple[Stack, DesiredStack]:
@@ -331,14 +342,8 @@ class StackReconciler:
             policy = replace(policy, force_recreate=False, retry_failed=False)
             if stack.pending_recreate:
                 changes["pending_recreate"] = ""
-        acknowledged = {
-            container: dict(digests)
-            for container, digests in desired.acknowledged_content.items()
-            if container in result.present or not result.present
-        }
-        for container, told in result.acknowledged.items():
-            acknowledged.setdefault(container, {}).update(told)
-        if acknowledged != desired.acknowledged_content:
+        acknowledged = noted_after(desired.acknowledged_content, result)
+        if acknowledged != stack.acknowledged:
             changes["acknowledged"] = acknowledged
         current = await self._store.get_stack(stack.key)
         changed = superseded(stack, current)
@@ -402,9 +407,11 @@ class StackReconciler:
         if calm_in:
             self._look_again(stack.key, calm_in + 0.1)
         conditions = judge(stack, ready, blocked, fought_over=calm_in > 0)
+        known = forget_commands(stack.acknowledged)
         await self._status.set_conditions(
             stack,
             conditions,
+            **({"acknowledged": known} if known != stack.acknowledged else {}),
             observed_generation=stack.generation,
             ready_revision=stack.revision if ready is not None and ready.state is ReadyState.READY else None,
         )

@@ -21,6 +21,8 @@ from reconciler.planner.steps import Rollout, disconnects
 from state.model import Change, Reason
 from state.observed import ObservedContainer, ObservedNetwork
 
+LEFTOVER = Reason("Leftover", "pre_start container of an earlier attempt")
+
 
 def remove_what_goes(rollout: Rollout) -> None:
     scene = rollout.scene
@@ -39,22 +41,28 @@ def remove_what_goes(rollout: Rollout) -> None:
             )
     for container in groups.dead:
         rollout.remove(container, [Reason("Dead", "container is dead")])
+    for name, hooks in groups.hooks.items():
+        # One that runs goes with the next that are to run.
+        given_up = not desired.project.services[name].get("pre_start")
+        for container in hooks:
+            if given_up or container.state not in ACTIVE:
+                rollout.remove(container, [LEFTOVER])
     for name, strays in groups.strays.items():
         for container in strays:
             rollout.remove(container, [Reason("Interrupted", f"replacement of service {name} was never finished")])
     for service in scene.services.values():
-        hooks = bool(desired.project.services[service.name].get("pre_stop"))
+        pre_stop = bool(desired.project.services[service.name].get("pre_stop"))
         for container in service.surplus:
             why = Reason(
                 "ScaleDown",
                 "",
                 (Change(f"services.{service.name}.scale", str(_present(service)), str(service.wanted)),),
             )
-            rollout.remove(container, [why], pre_stop=hooks)
+            rollout.remove(container, [why], pre_stop=pre_stop)
         for container in service.doubles:
-            rollout.remove(container, [_why_double(service, container)], pre_stop=hooks)
+            rollout.remove(container, [_why_double(service, container)], pre_stop=pre_stop)
         for container in service.doomed:
-            rollout.remove(container, [Reason("VolumeChanged", "a volume of it is made anew")], pre_stop=hooks)
+            rollout.remove(container, [Reason("VolumeChanged", "a volume of it is made anew")], pre_stop=pre_stop)
 
 
 def _why_double(service: ServicePlan, container: ObservedContainer) -> Reason:

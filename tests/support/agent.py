@@ -21,6 +21,8 @@ from typing import Any
 KEY = "test-key"
 HOOK_SECRET = "test-hook"
 START_DEADLINE = 20.0
+DIES_AFTER = "MOORED_DIES_AFTER"
+"""What `dying_agent` reads."""
 
 
 def free_port() -> int:
@@ -62,8 +64,9 @@ class AgentProcess:
     def log_path(self) -> Path:
         return self.data / "agent.log"
 
-    def start(self, *, wait: bool = True, **environment: str) -> None:
-        """Start the process; with `wait` until it answers that it is healthy."""
+    def start(self, *, wait: bool = True, dies_after: str = "", **environment: str) -> None:
+        """Start the process; with `wait` until it answers that it is healthy. `dies_after`: the call
+        to the Engine that it does not survive (`tests.support.dying_agent`)."""
         self.data.mkdir(parents=True, exist_ok=True)
         values = {
             "PATH": os.environ.get("PATH", ""),
@@ -83,10 +86,14 @@ class AgentProcess:
         }
         if "DOCKER_HOST" in os.environ:
             values.setdefault("DOCKER_HOST", os.environ["DOCKER_HOST"])
+        command = ["reconciler.cli", "run"]
+        if dies_after:
+            values[DIES_AFTER] = dies_after
+            command = ["tests.support.dying_agent"]
         (self.data / "mount").mkdir(exist_ok=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "reconciler.cli", "run"],
+                [sys.executable, "-m", *command],
                 env=values,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -103,6 +110,12 @@ class AgentProcess:
     def kill(self) -> None:
         """kill -9."""
         self._signal(signal.SIGKILL)
+
+    def await_death(self) -> None:
+        """Wait until it has died by itself."""
+        assert self.process is not None
+        assert self.process.wait(60) == -signal.SIGKILL
+        self.process = None
 
     def terminate(self) -> int:
         """SIGTERM, and the exit status."""
