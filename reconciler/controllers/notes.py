@@ -1,9 +1,9 @@
 """What is remembered of a stack's containers, so that a crash forgets nothing that no look brings back.
 
 The Engine does not tell that a container ended because we stopped it, nor whether the
-`post_start` commands of one that runs were carried out. Both are written down before a plan is
-carried out; what came of it, afterwards. Whatever was not carried out to its end stays noted for the
-plan that follows.
+`post_start` commands of one that runs were carried out, nor what a container that is gone has
+used. All that is written down before a plan is carried out; what came of it, afterwards. Whatever
+was not carried out to its end stays noted for the plan that follows.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 
 from reconciler.engine.execute import ExecutionResult, Progress
 from reconciler.planner import Action, ActionKind, Plan
-from reconciler.planner.lifecycle import POST_START, STOPPED, run_of
+from reconciler.planner.lifecycle import POST_START, STOPPED, TO_REMOVE, run_of
 from state.model import JsonObject, Stack
 from state.observed import ObservedContainer, ObservedProject
 from state.store import Store
 
 
 def noted_before(known: JsonObject, plan: Plan, seen: ObservedProject) -> JsonObject:
-    """What is known with what a plan is about to do: stops, and starts with `post_start` commands."""
+    """What is known with what a plan is about to do: stops, starts with `post_start` commands, and
+    removals that follow those of containers."""
     noted = {key: dict(values) for key, values in known.items()}
     for action in plan.actions:
         stopped = (action.params.get("acknowledge") or {}).get(STOPPED)
@@ -28,6 +29,8 @@ def noted_before(known: JsonObject, plan: Plan, seen: ObservedProject) -> JsonOb
             noted.setdefault(str(action.params["container"]), {})[STOPPED] = stopped
         if has_commands(action):
             noted.setdefault(POST_START, {})[action.target] = _run_before(action, seen)
+        if action.kind in (ActionKind.REMOVE_IMAGE, ActionKind.REMOVE_VOLUME) and action.params.get("optional"):
+            noted.setdefault(TO_REMOVE, {})[action.id] = str(action.params.get("reference") or "")
     return noted
 
 
@@ -36,15 +39,16 @@ def noted_after(known: Mapping[str, Mapping[str, str]], result: ExecutionResult)
     noted = {key: dict(values) for key, values in known.items()}
     for container, told in result.acknowledged.items():
         noted.setdefault(container, {}).update(told)
-    noted.pop(POST_START, None)
     return {
-        container: values for container, values in noted.items() if container in result.present or not result.present
+        container: values
+        for container, values in forget_open(noted).items()
+        if container in result.present or not result.present
     }
 
 
-def forget_commands(known: JsonObject) -> JsonObject:
-    """What is known without the commands that may be due: nothing is left to do."""
-    return {key: values for key, values in known.items() if key != POST_START}
+def forget_open(known: JsonObject) -> JsonObject:
+    """What is known without what may still be due: nothing is left to do."""
+    return {key: values for key, values in known.items() if key not in (POST_START, TO_REMOVE)}
 
 
 def has_commands(action: Action) -> bool:

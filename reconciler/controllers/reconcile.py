@@ -22,7 +22,7 @@ from reconciler.controllers.counting import StackCounts
 from reconciler.controllers.endings import Connecting, Failed, Interrupted, Later, Wait
 from reconciler.controllers.fights import FightWatch
 from reconciler.controllers.interrupts import Interrupts
-from reconciler.controllers.notes import NotingProgress, forget_commands, noted_after, noted_before
+from reconciler.controllers.notes import NotingProgress, forget_open, noted_after, noted_before
 from reconciler.controllers.record import RunRecorder, finished, new_run, utcnow
 from reconciler.controllers.status import StackStatus, log_fields
 from reconciler.controllers.verdicts import (
@@ -42,6 +42,7 @@ from reconciler.engine.snapshot import cached_project, observe_project
 from reconciler.engine.waiting import settled
 from reconciler.log import get_logger
 from reconciler.planner import DesiredStack, Plan, PlanError, Readiness, ReadyState, plan, plan_down, readiness
+from reconciler.planner.lifecycle import TO_REMOVE
 from state.events import EventHub
 from state.model import ConditionType, RunStatus, Stack, StackKey, StackOutcome, Trigger
 from state.observed import ObservedProject
@@ -167,6 +168,7 @@ class StackReconciler:
             volumes=volumes,
             images=True if images else "local",
             timeout=None,
+            owed=desired.acknowledged_content.get(TO_REMOVE, {}),
         )
 
     async def _converge(
@@ -407,7 +409,7 @@ class StackReconciler:
         if calm_in:
             self._look_again(stack.key, calm_in + 0.1)
         conditions = judge(stack, ready, blocked, fought_over=calm_in > 0)
-        known = forget_commands(stack.acknowledged)
+        known = forget_open(stack.acknowledged)
         await self._status.set_conditions(
             stack,
             conditions,

@@ -13,6 +13,7 @@ from reconciler.planner.graph import (
 )
 from reconciler.planner.images import image_references
 from reconciler.planner.labels import ACTIVE
+from reconciler.planner.lifecycle import TO_REMOVE
 from reconciler.planner.model import ActionKind
 from reconciler.planner.naming import is_interrupted
 from reconciler.planner.resources import NetworkState, Standing
@@ -207,18 +208,21 @@ def prune_images(rollout: Rollout) -> None:
             else:
                 staying.add(decision.container.image_id)
     everything = draft.ids
-    for container in gone:
-        if container.image_id and container.image_id not in staying:
+    unused = {container.image_id: container.image for container in reversed(gone) if container.image_id}
+    # What an interrupted plan did not come to, after the containers that told of it.
+    for action_id, reference in scene.desired.acknowledged_content.get(TO_REMOVE, {}).items():
+        image_id = action_id.removeprefix(f"{ActionKind.REMOVE_IMAGE}:")
+        if image_id.startswith("sha256:"):
+            unused.setdefault(image_id, reference)
+    for image_id, reference in unused.items():
+        if image_id not in staying:
+            why = f"no container of the stack uses {reference or 'it'} as it was any more"
             draft.add(
                 ActionKind.REMOVE_IMAGE,
-                container.image_id,
-                reasons=[
-                    Reason(
-                        "PruneImages", f"no container of the stack uses {container.image or 'it'} as it was any more"
-                    )
-                ],
+                image_id,
+                reasons=[Reason("PruneImages", why)],
                 needs=everything,
-                params={"optional": True, "reference": container.image},
+                params={"optional": True, "reference": reference},
             )
 
 

@@ -24,6 +24,9 @@ programs end with 0 then, and would pass for done."""
 POST_START = "post_start"
 """Where is remembered (instead of a container's id) of which containers `post_start` commands may not
 have been carried out: name -> the run after which they are due."""
+TO_REMOVE = "to_remove"
+"""Where is remembered (instead of a container's id) which images and volumes a plan was to remove after
+the containers that told of them: id of the action -> reference of the image."""
 KILLED = 128
 """Exit codes from here on say that a signal ended the process."""
 

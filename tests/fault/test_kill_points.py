@@ -9,7 +9,7 @@ import pytest
 
 from tests.live.agent.conftest import World
 from tests.support.agent import Answer, running_agent
-from tests.support.docker_api import DockerApi
+from tests.support.docker_api import DockerApi, EngineError
 from tests.support.repository import LocalRepository, service
 
 POLITE = {"command": "sh -c 'trap \"exit 0\" TERM; while :; do sleep 0.1; done'", "init": "false"}
@@ -112,3 +112,15 @@ def test_commands_are_not_owed_to_a_container_that_was_not_touched(world: World)
     world.engine.call("POST", f"/containers/{world.ids()['web-1']}/restart", {"t": 0})
     world.assert_rests()
     assert printed(world, "web-1", "cat", "/mark").split() == ["once"]
+
+
+def test_an_interrupted_removal_takes_the_anonymous_volumes_along(world: World) -> None:
+    """They were handed on from container to container: nothing but these tells of them."""
+    world.deploy(service("web", volumes="['/anon']"))
+    world.deploy(service("web", volumes="['/anon']", hostname="second"))
+    (mount,) = world.containers()[f"{world.project}-web-1"]["Mounts"]
+    path = f"/v1/api/project/{world.project}?wait=false&timeout=1&images=false"
+    killed_after(world, "container.remove:1", lambda: world.agent.delete(path))
+    assert world.ids() == {}
+    with pytest.raises(EngineError, match="no such volume"):
+        world.engine.call("GET", f"/volumes/{mount['Name']}")

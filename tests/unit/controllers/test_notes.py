@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.controllers.notes import NotingProgress, forget_commands, noted_after, noted_before
+from reconciler.controllers.notes import NotingProgress, forget_open, noted_after, noted_before
 from reconciler.engine.execute import FAILED, SUCCEEDED, ActionOutcome, ExecutionResult, Silent
-from reconciler.planner.lifecycle import POST_START, STOPPED, run_of, start_time
+from reconciler.planner import plan_down
+from reconciler.planner.lifecycle import POST_START, STOPPED, TO_REMOVE, run_of, start_time
 from state.store import open_store
 from tests.support.values import stack
 from tests.unit.planner.world import action, world
@@ -33,6 +34,18 @@ def test_a_first_start_owes_its_commands_from_then_on() -> None:
     assert noted_before({}, made.plan(), made.engine.observe(made.desired)) == {POST_START: {"shop-web-1": ""}}
 
 
+def test_what_containers_alone_tell_of_is_noted_before_they_go() -> None:
+    made = world(TEXT).deploys()
+    seen = made.engine.observe(made.desired)
+    found = plan_down(made.desired.key, seen, project=None, volumes=True, images=True)
+    noted = noted_before({}, found, seen)[TO_REMOVE]
+    assert noted == {action(found, "remove-image").id: ""}
+    changed = made.wants(TEXT.replace("app:1", "app:2")).plan()
+    pruned = action(changed, "remove-image")
+    assert noted_before({}, changed, seen)[TO_REMOVE] == {pruned.id: "app:1"}
+    assert forget_open({TO_REMOVE: noted, "here": {}}) == {"here": {}}
+
+
 def test_commands_that_are_due_stay_due_while_they_are_carried_out() -> None:
     """A second kill, in the middle of the second attempt."""
     made = world(TEXT).deploys()
@@ -52,7 +65,7 @@ def test_afterwards_only_what_was_done_is_known() -> None:
     assert noted_after(before, failed) == {"here": {"k": "v"}}
     done = replace(failed, outcomes=(ActionOutcome(replaced, SUCCEEDED),))
     assert noted_after(before, done) == {"here": {"k": "v"}, container: replaced.params["acknowledge"]}
-    assert forget_commands(before) == {"gone": {"k": "v"}, "here": {"k": "v"}}
+    assert forget_open(before) == {"gone": {"k": "v"}, "here": {"k": "v"}}
 
 
 async def test_commands_are_crossed_out_one_by_one(tmp_path: Path) -> None:

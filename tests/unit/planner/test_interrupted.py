@@ -6,10 +6,13 @@ from copy import deepcopy
 
 import pytest
 
-from reconciler.planner.lifecycle import POST_START, run_of
+from reconciler.planner import plan_down
+from reconciler.planner.lifecycle import POST_START, TO_REMOVE, run_of
 from reconciler.planner.model import DriftPolicy
 from tests.unit.planner.world import World, action, kinds, reasons, world
 
+ANONYMOUS = "a" * 64
+OLD = f"sha256:{'b' * 64}"
 WEB = "services: {web: {image: 'app:1'}}"
 HOOKED = "services: {web: {image: 'app:1', post_start: [{command: a}]}}"
 PREPARED = "services: {web: {image: 'app:1', pre_start: [{command: a}]}}"
@@ -54,6 +57,37 @@ def test_a_replacement_broken_off_twice_is_still_known_to_have_been_running() ->
     assert made.engine.states() == {"shop-web-1": "exited"}
     assert kinds(made.plan()) == ["start-container shop-web-1"]
     made.deploys()
+
+
+def test_an_image_whose_last_container_is_gone_is_still_pruned() -> None:
+    made = world(WEB).deploys()
+    old = made.engine.images["app:1"].id
+    made.wants(WEB.replace("app:1", "app:2")).deploys()
+    made.engine.acknowledged[TO_REMOVE] = {f"remove-image:{old}": "app:1", "remove-image:app:2": "app:2"}
+    assert kinds(made.plan()) == [f"remove-image {old}"]
+    assert made.policy(prune_images=False).plan().empty
+    # Wanted again meanwhile.
+    made.policy(prune_images=True).wants(WEB)
+    assert f"remove-image {old}" not in kinds(made.plan())
+
+
+@pytest.mark.parametrize(
+    ("volumes", "images", "goes"),
+    [
+        (True, True, [f"remove-image {OLD}", f"remove-volume {ANONYMOUS}"]),
+        (False, "local", []),
+        (True, "local", [f"remove-volume {ANONYMOUS}"]),
+    ],
+)
+def test_a_removal_broken_off_takes_along_what_only_containers_told_of(
+    volumes: bool, images: bool | str, goes: list[str]
+) -> None:
+    made = world(WEB)
+    owed = {f"remove-volume:{ANONYMOUS}": "", "remove-volume:precious": "", f"remove-image:{OLD}": "app:1"}
+    seen = made.engine.observe(made.desired)
+    found = plan_down(made.desired.key, seen, project=None, volumes=volumes, images=images, owed=owed)
+    assert sorted(kinds(found)) == goes
+    assert all(each.params["optional"] for each in found.actions)
 
 
 def started(text: str) -> tuple[World, str]:
