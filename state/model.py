@@ -307,6 +307,7 @@ class Stack:
     """Revision or intent for which `force_recreate`/`force_image_pull` is still to be done."""
     acknowledged: JsonObject = field(default_factory=dict)
     """Container id -> content key -> digest: changed content that a container was told of by a
-    signal instead of being recreated."""
+    signal instead of being recreated, and what else only we know of it
+    (`reconciler.controllers.notes`)."""
     created_at: datetime | None = None
     updated_at: datetime | None = None

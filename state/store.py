@@ -165,9 +165,10 @@ class Store(ABC):
         """Write the desired state of a revision, all of its stacks in one transaction.
 
         For each: a new `desired_hash` (or none before) raises `generation` by one and, if
-        it differs from the hash the stack was removed at, ends the override *removed*;
-        conditions, overrides and observed generation of a known stack are kept. The
-        source's `revision` is set too. Returns the stacks as written.
+        it differs from the hash the stack was removed at, ends the override *removed*; so does
+        coming back while it was still being taken down. Conditions, overrides and observed
+        generation of a known stack are kept. The source's `revision` is set too. Returns the
+        stacks as written.
         """
 
     @abstractmethod
@@ -179,8 +180,9 @@ class Store(ABC):
         (large) desired state, for lists."""
 
     @abstractmethod
-    async def set_overrides(self, key: StackKey, overrides: Overrides) -> Stack | None:
-        """Replace a stack's overrides; raises `generation` if they differ."""
+    async def set_overrides(self, key: StackKey, overrides: Overrides, *, deleting: bool = False) -> Stack | None:
+        """Replace a stack's overrides; raises `generation` if they differ. `deleting`: from now on
+        it is also being taken down for good."""
 
     @abstractmethod
     async def update_stack(

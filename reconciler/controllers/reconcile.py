@@ -22,6 +22,7 @@ from reconciler.controllers.counting import StackCounts
 from reconciler.controllers.endings import Connecting, Failed, Interrupted, Later, Wait
 from reconciler.controllers.fights import FightWatch
 from reconciler.controllers.interrupts import Interrupts
+from reconciler.controllers.notes import NotingProgress, forget_open, noted_after, noted_before
 from reconciler.controllers.record import RunRecorder, finished, new_run, utcnow
 from reconciler.controllers.status import StackStatus, log_fields
 from reconciler.controllers.verdicts import (
@@ -41,6 +42,7 @@ from reconciler.engine.snapshot import cached_project, observe_project
 from reconciler.engine.waiting import settled
 from reconciler.log import get_logger
 from reconciler.planner import DesiredStack, Plan, PlanError, Readiness, ReadyState, plan, plan_down, readiness
+from reconciler.planner.lifecycle import TO_REMOVE
 from state.events import EventHub
 from state.model import ConditionType, RunStatus, Stack, StackKey, StackOutcome, Trigger
 from state.observed import ObservedProject
@@ -166,6 +168,7 @@ class StackReconciler:
             volumes=volumes,
             images=True if images else "local",
             timeout=None,
+            owed=desired.acknowledged_content.get(TO_REMOVE, {}),
         )
 
     async def _converge(
@@ -223,9 +226,11 @@ class StackReconciler:
                     )
                 acted = True
                 async with self._counts.slot(context.slots, stack.repository):
+                    noting = NotingProgress(recorder, self._store, await self._note(stack, plan_, seen))
                     with self._interrupts.listening(stack.key) as bell:
-                        result = await context.executor.execute(plan_, desired, recorder, interrupt=bell)
+                        result = await context.executor.execute(plan_, desired, noting, interrupt=bell)
                 await recorder.flush()
+                stack = noting.stack
                 stack, desired = await self._after_execution(stack, desired, plan_, result)
                 if not result.ok:
                     # What does not even succeed is no fight, however often it is tried.
@@ -323,6 +328,14 @@ class StackReconciler:
                 tasks.cancel_scope.cancel()
             raise Interrupted
 
+    async def _note(self, stack: Stack, plan_: Plan, seen: ObservedProject) -> Stack:
+        """Write down what a crash in the middle of a plan would make us forget."""
+        noted = noted_before(stack.acknowledged, plan_, seen)
+        if noted == stack.acknowledged:
+            return stack
+        await self._store.update_stack(stack.key, acknowledged=noted)
+        return replace(stack, acknowledged=noted)
+
     async def _after_execution(
         self, stack: Stack, desired: DesiredStack, plan_: Plan, result: ExecutionResult
     ) -> tuple[Stack, DesiredStack]:
@@ -330,18 +343,12 @@ class StackReconciler:
         which containers were told of changed content instead of being recreated."""
         policy = replace(desired.policy, check_registry=False, force_image_pull=False)
         changes: dict[str, Any] = {}
-        if not plan_.partial:
+        if not plan_.partial and not result.interrupted:
             policy = replace(policy, force_recreate=False, retry_failed=False)
             if stack.pending_recreate:
                 changes["pending_recreate"] = ""
-        acknowledged = {
-            container: dict(digests)
-            for container, digests in desired.acknowledged_content.items()
-            if container in result.present or not result.present
-        }
-        for container, told in result.acknowledged.items():
-            acknowledged.setdefault(container, {}).update(told)
-        if acknowledged != desired.acknowledged_content:
+        acknowledged = noted_after(desired.acknowledged_content, result, stack.acknowledged)
+        if acknowledged != stack.acknowledged:
             changes["acknowledged"] = acknowledged
         current = await self._store.get_stack(stack.key)
         changed = superseded(stack, current)
@@ -406,9 +413,11 @@ class StackReconciler:
         if calm_in:
             self._look_again(stack.key, calm_in + 0.1)
         conditions = judge(stack, ready, blocked, fought_over=calm_in > 0)
+        known = forget_open(stack.acknowledged)
         await self._status.set_conditions(
             stack,
             conditions,
+            **({"acknowledged": known} if known != stack.acknowledged else {}),
             observed_generation=stack.generation,
             ready_revision=stack.revision if ready is not None and ready.state is ReadyState.READY else None,
         )

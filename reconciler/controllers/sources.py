@@ -331,13 +331,8 @@ class SourceController:
                 [await self._renderer.stack(source, tree_, one, pending, before) for tree_, one in work.rendered],
             )
             going = await self._going(pending, work, before, log)
-        # Asked for by a person, or back before its removal had come to an end.
-        stacks = [
-            await self._end_removal(stack)
-            if pending.asked or (stack.key in before and before[stack.key].deleting)
-            else stack
-            for stack in stacks
-        ]
+        if pending.asked:
+            stacks = [await self._end_removal(stack) for stack in stacks]
         if known is not None:
             await self._checked_again(source)
         else:
@@ -477,8 +472,9 @@ class SourceController:
             if config is not None:
                 destroy = config.destroy
                 removal = Removal(before[key].desired_hash, destroy.remove_volumes, destroy.remove_images)
-                await self._store.set_overrides(key, replace(before[key].overrides, removed=removal))
-            await self._store.update_stack(key, deleting=True)
+                await self._store.set_overrides(key, replace(before[key].overrides, removed=removal), deleting=True)
+            else:
+                await self._store.update_stack(key, deleting=True)
         unrecorded = [key for key in work.destroyed if key not in before]
         return [*going, *[key for key in unrecorded if await self._going_unrecorded(pending, work, key, log)]]
 

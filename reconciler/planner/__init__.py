@@ -35,12 +35,12 @@ an earlier action of the plan creates: then `Action.target`, its final name, ide
     create-volume      volume = key;   remove-volume    (target = name), optional
     create-container   number, references {service: container name}, peers
     replace-container  container = the old one, number, temporary_name, references, peers,
-                       inherit (keep anonymous volumes), pre_stop, timeout, order?
+                       inherit (keep anonymous volumes), pre_stop, timeout, order?, acknowledge
     hand-over          container = the old one, pre_stop, timeout, ready_timeout
     update-container   container, update = body of POST /containers/{id}/update, acknowledge?
     rename-container   container
     connect-network    container, network (name), endpoint;  disconnect-network  container, network, force
-    start-container    container?, post_start, inject, acknowledge?
+    start-container    container?, post_start, inject (true: all), acknowledge?
     stop-container     container, timeout, pre_stop, acknowledge
     restart-container  container, timeout, pre_stop, post_start
     unpause-container  container

@@ -13,6 +13,7 @@ from reconciler.planner.graph import (
 )
 from reconciler.planner.images import image_references
 from reconciler.planner.labels import ACTIVE
+from reconciler.planner.lifecycle import TO_REMOVE
 from reconciler.planner.model import ActionKind
 from reconciler.planner.naming import is_interrupted
 from reconciler.planner.resources import NetworkState, Standing
@@ -20,6 +21,8 @@ from reconciler.planner.scene import ServicePlan
 from reconciler.planner.steps import Rollout, disconnects
 from state.model import Change, Reason
 from state.observed import ObservedContainer, ObservedNetwork
+
+LEFTOVER = Reason("Leftover", "pre_start container of an earlier attempt")
 
 
 def remove_what_goes(rollout: Rollout) -> None:
@@ -39,22 +42,28 @@ def remove_what_goes(rollout: Rollout) -> None:
             )
     for container in groups.dead:
         rollout.remove(container, [Reason("Dead", "container is dead")])
+    for name, hooks in groups.hooks.items():
+        # One that runs goes with the next that are to run.
+        given_up = not desired.project.services[name].get("pre_start")
+        for container in hooks:
+            if given_up or container.state not in ACTIVE:
+                rollout.remove(container, [LEFTOVER])
     for name, strays in groups.strays.items():
         for container in strays:
             rollout.remove(container, [Reason("Interrupted", f"replacement of service {name} was never finished")])
     for service in scene.services.values():
-        hooks = bool(desired.project.services[service.name].get("pre_stop"))
+        pre_stop = bool(desired.project.services[service.name].get("pre_stop"))
         for container in service.surplus:
             why = Reason(
                 "ScaleDown",
                 "",
                 (Change(f"services.{service.name}.scale", str(_present(service)), str(service.wanted)),),
             )
-            rollout.remove(container, [why], pre_stop=hooks)
+            rollout.remove(container, [why], pre_stop=pre_stop)
         for container in service.doubles:
-            rollout.remove(container, [_why_double(service, container)], pre_stop=hooks)
+            rollout.remove(container, [_why_double(service, container)], pre_stop=pre_stop)
         for container in service.doomed:
-            rollout.remove(container, [Reason("VolumeChanged", "a volume of it is made anew")], pre_stop=hooks)
+            rollout.remove(container, [Reason("VolumeChanged", "a volume of it is made anew")], pre_stop=pre_stop)
 
 
 def _why_double(service: ServicePlan, container: ObservedContainer) -> Reason:
@@ -199,18 +208,21 @@ def prune_images(rollout: Rollout) -> None:
             else:
                 staying.add(decision.container.image_id)
     everything = draft.ids
-    for container in gone:
-        if container.image_id and container.image_id not in staying:
+    unused = {container.image_id: container.image for container in reversed(gone) if container.image_id}
+    # What an interrupted plan did not come to, after the containers that told of it.
+    for action_id, reference in scene.desired.acknowledged_content.get(TO_REMOVE, {}).items():
+        image_id = action_id.removeprefix(f"{ActionKind.REMOVE_IMAGE}:")
+        if image_id.startswith("sha256:"):
+            unused.setdefault(image_id, reference)
+    for image_id, reference in unused.items():
+        if image_id not in staying:
+            why = f"no container of the stack uses {reference or 'it'} as it was any more"
             draft.add(
                 ActionKind.REMOVE_IMAGE,
-                container.image_id,
-                reasons=[
-                    Reason(
-                        "PruneImages", f"no container of the stack uses {container.image or 'it'} as it was any more"
-                    )
-                ],
+                image_id,
+                reasons=[Reason("PruneImages", why)],
                 needs=everything,
-                params={"optional": True, "reference": container.image},
+                params={"optional": True, "reference": reference},
             )
 
 

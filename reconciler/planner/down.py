@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from reconciler.compose.model import Project
 from reconciler.planner.containers import LABEL_HOOK
 from reconciler.planner.draft import Draft
@@ -35,12 +37,14 @@ def plan_down(
     images: bool | str,
     orphans: bool = True,
     timeout: float | None = None,
+    owed: Mapping[str, str] | None = None,
 ) -> Plan:
     """Remove what a project has: containers, its own networks, and on demand its own volumes
     and images (`"local"`: only those built here).
 
     Only what carries the project's label goes, never what is external or merely has the name.
-    With a file but without `orphans`, containers of services it does not know stay.
+    With a file but without `orphans`, containers of services it does not know stay. `owed`: what
+    an interrupted removal still had to remove (`lifecycle.TO_REMOVE`).
     """
     draft = Draft(key)
     known = None if project is None else {*project.services, *project.disabled_services}
@@ -83,7 +87,20 @@ def plan_down(
         _remove_volumes(draft, observed, project, key.name, leaving, list(removed))
     if images:
         _remove_images(draft, observed, project, leaving, list(removed), only_local=images == "local")
+    _remove_owed(draft, owed or {}, list(removed), volumes=volumes, images=images is True)
     return draft.finish()
+
+
+def _remove_owed(draft: Draft, owed: Mapping[str, str], needs: list[str], *, volumes: bool, images: bool) -> None:
+    """What only containers told of that are gone already. Other volumes than anonymous ones are found
+    by their labels, and by those alone."""
+    for action_id in sorted(owed):
+        kind, _, target = action_id.partition(":")
+        if volumes and kind == ActionKind.REMOVE_VOLUME and is_anonymous_volume(target):
+            draft.add(ActionKind.REMOVE_VOLUME, target, reasons=[_REMOVE], needs=needs, params={"optional": True})
+        elif images and kind == ActionKind.REMOVE_IMAGE:
+            params = {"optional": True, "reference": owed[action_id]}
+            draft.add(ActionKind.REMOVE_IMAGE, target, reasons=[_REMOVE], needs=needs, params=params)
 
 
 def _hooks_first(draft: Draft, removed: dict[str, ObservedContainer]) -> None:

@@ -21,6 +21,12 @@ _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 STOPPED = "stopped"
 """Content key under which is remembered when a container that we stopped had been started: many
 programs end with 0 then, and would pass for done."""
+POST_START = "post_start"
+"""Where is remembered (instead of a container's id) of which containers `post_start` commands may not
+have been carried out: name -> the run after which they are due."""
+TO_REMOVE = "to_remove"
+"""Where is remembered (instead of a container's id) which images and volumes a plan was to remove after
+the containers that told of them: id of the action -> reference of the image."""
 KILLED = 128
 """Exit codes from here on say that a signal ended the process."""
 
@@ -102,6 +108,19 @@ def stopped_by_us(desired: DesiredStack, container: ObservedContainer) -> bool:
 def start_time(container: ObservedContainer) -> str:
     """When a container was last started; empty if never."""
     return container.started_at.isoformat() if container.started_at is not None else ""
+
+
+def run_of(container: ObservedContainer) -> str:
+    """Tells one run of one container from all others."""
+    return f"{container.id}@{start_time(container)}"
+
+
+def commands_due(desired: DesiredStack, name: str, container: ObservedContainer) -> bool:
+    """Whether a running container was started by us and its `post_start` commands perhaps not carried
+    out, because we were interrupted."""
+    after = desired.acknowledged_content.get(POST_START, {}).get(container.name)
+    has_any = bool(desired.project.services[name].get("post_start"))
+    return has_any and container.state == "running" and after is not None and after != run_of(container)
 
 
 def _ended(project: Project, name: str, container: ObservedContainer) -> Course:

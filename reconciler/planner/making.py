@@ -9,6 +9,7 @@ from reconciler.planner.graph import (
     referenced_services,
     service_networks,
 )
+from reconciler.planner.lifecycle import STOPPED, start_time
 from reconciler.planner.model import ActionKind, Blocked
 from reconciler.planner.mounts import volume_name
 from reconciler.planner.naming import is_interrupted, successor_name
@@ -103,6 +104,7 @@ def _replace(rollout: Rollout, decision: Decision, gate: list[str]) -> None:
             "inherit": True,
             "pre_stop": bool(model.get("pre_stop")),
             "timeout": None,
+            "acknowledge": {STOPPED: start_time(container)},
         }
     )
     action_id = draft.add(

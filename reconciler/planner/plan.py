@@ -105,7 +105,10 @@ def _scene(draft: Draft, desired: DesiredStack, observed: ObservedProject) -> Sc
                 *(network_name(desired.project, key) for key in desired.project.networks),
             }
         ),
-        remade_networks=frozenset(remade_networks),
+        # Also one that is gone: endpoints lead to it by its id, and a start with them fails.
+        remade_networks=frozenset(
+            {*remade_networks, *(state.name for state in networks if state.standing is Standing.MISSING)}
+        ),
     )
     lost_volumes = set(remade_volumes)
     services: dict[str, ServicePlan] = {}

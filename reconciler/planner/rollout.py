@@ -12,7 +12,14 @@ very plan, stops in reverse order) are laid where they close no cycle.
 from __future__ import annotations
 
 from reconciler.planner.decisions import Decision
-from reconciler.planner.departures import former_networks, prune_images, remove_what_goes, write_networks, write_volumes
+from reconciler.planner.departures import (
+    LEFTOVER,
+    former_networks,
+    prune_images,
+    remove_what_goes,
+    write_networks,
+    write_volumes,
+)
 from reconciler.planner.draft import Draft
 from reconciler.planner.graph import (
     container_name,
@@ -20,7 +27,7 @@ from reconciler.planner.graph import (
     service_order,
 )
 from reconciler.planner.labels import in_reverse_order
-from reconciler.planner.lifecycle import Course, course, is_scheduled
+from reconciler.planner.lifecycle import Course, commands_due, course, is_scheduled
 from reconciler.planner.making import (
     creation_params,
     missing_reason,
@@ -107,8 +114,12 @@ def _write_service(rollout: Rollout, service: ServicePlan) -> None:
         if start_of is not None and not start_of.replaced:
             params["container"] = start_of.container.id
             needs.extend(preparations(rollout, start_of))
-            if start_of.told:
+            if start_of.container.state == "created":
+                # Whoever made it may have been interrupted before its files were copied in.
+                params["inject"] = True
+            elif start_of.told:
                 params["inject"] = sorted(key for key in start_of.told if not key.startswith("bind:"))
+            if start_of.told:
                 params["acknowledge"] = dict(start_of.told)
             if start_of.container.state == "paused":
                 rollout.started[name].append(
@@ -166,6 +177,8 @@ def _why_start(rollout: Rollout, decision: Decision) -> list[Reason]:
     """Why a container that stays as it is must be started (or resumed); nothing: it need not."""
     desired, container = rollout.scene.desired, decision.container
     state = course(desired, decision.service, container)
+    if commands_due(desired, decision.service, container):
+        return [Reason("Interrupted", "its post_start commands may not have been carried out")]
     if state in (Course.RUNNING, Course.COMPLETE, Course.LOST):
         if state is Course.COMPLETE and container.id in rollout.scene.groups.interrupted:
             return [Reason("Interrupted", "its replacement was never finished")]
@@ -222,8 +235,7 @@ def _write_hooks(
         before.extend(preparations(rollout, decision))
     # Replacements share the hooks, which must see the old containers gone.
     before.extend(rollout.made[service.name])
-    leftover = Reason("Leftover", "pre_start container of an earlier attempt")
-    before.extend(rollout.remove(left, [leftover]) for left in scene.groups.hooks.get(service.name, ()))
+    before.extend(rollout.remove(left, [LEFTOVER]) for left in scene.groups.hooks.get(service.name, ()))
     last: list[str] = before
     for index in range(len(hooks)):
         params = creation_params(rollout, service, number)

@@ -124,7 +124,7 @@ def restart_dependents(rollout: Rollout) -> None:
                     message = f"network namespace of {shared} changed: it was started again"
                     needs = [
                         *_condition(rollout, name, need),
-                        *_starts(*(each for each, _ in target.names(scene.desired))),
+                        *(each for owner in target.keep for each in _starts(owner.final_name, owner.container.name)),
                     ]
                     _restart(rollout, decision, needs, Reason("NamespaceChanged", message))
 
@@ -150,7 +150,7 @@ def _restarted_since(rollout: Rollout, target: ServicePlan, decision: Decision) 
     for owner in target.keep:
         if names and owner.final_name == names[0][0] and not owner.replaced:
             # Dependencies come first, so the restart of one that shares a namespace itself is known.
-            if any(action_id in rollout.draft for action_id in _starts(owner.final_name)):
+            if any(each in rollout.draft for each in _starts(owner.final_name, owner.container.name)):
                 return True
             started, own = owner.container.started_at, decision.container.started_at
             return owner.container.state == "running" and started is not None and own is not None and started > own
@@ -167,9 +167,10 @@ def _started_since(rollout: Rollout, joined: str, decision: Decision) -> bool:
     return other.started_at > own
 
 
-def _starts(*names: str) -> list[str]:
-    """The ids of actions after which these containers have been started anew."""
-    return [f"{kind}:{name}" for kind in (ActionKind.START_CONTAINER, ActionKind.RESTART_CONTAINER) for name in names]
+def _starts(name: str, present: str = "") -> list[str]:
+    """The ids of actions after which a container has been started anew; `present` is what it is
+    called before this plan, if that is something else."""
+    return [f"{ActionKind.START_CONTAINER}:{name}", f"{ActionKind.RESTART_CONTAINER}:{present or name}"]
 
 
 def _restart(rollout: Rollout, decision: Decision, needs: list[str], reason: Reason) -> None:

@@ -189,16 +189,21 @@ class Stacks(SqlBase):
         rows = await self._rows(statement)
         return sorted((codec.stack_from_row(row) for row in rows), key=lambda stack: stack.key)
 
-    async def set_overrides(self, key: StackKey, overrides: Overrides) -> Stack | None:
+    async def set_overrides(self, key: StackKey, overrides: Overrides, *, deleting: bool = False) -> Stack | None:
         text = codec.overrides_to_json(overrides)
 
         def work(connection: Connection) -> tuple[Stack | None, bool]:
             row = self._stack_row(connection, key)
             if row is None:
                 return None, False
-            if row["overrides"] == text:
+            values: dict[str, Any] = {}
+            if row["overrides"] != text:
+                values = {"overrides": text, "generation": row["generation"] + 1}
+            if deleting and not row["deleting"]:
+                values["deleting"] = True
+            if not values:
                 return codec.stack_from_row(row), False
-            return self._change_stack(connection, row, overrides=text, generation=row["generation"] + 1), True
+            return self._change_stack(connection, row, **values), True
 
         stack, changed = await self._database.write(work)
         if changed:
@@ -268,10 +273,15 @@ def _applied(wanted: Stack, known: Stack | None) -> Stack:
     if known is None:
         return replace(wanted, generation=1, observed_generation=0)
     overrides, generation = known.overrides, known.generation
-    if wanted.desired_hash != known.desired_hash:
-        generation += 1
-        if overrides.removed is not None and overrides.removed.desired_hash != wanted.desired_hash:
+    moved = wanted.desired_hash != known.desired_hash
+    removed = overrides.removed
+    if removed is not None:
+        back = known.deleting and not wanted.deleting
+        if back or (moved and removed.desired_hash != wanted.desired_hash):
             overrides = replace(overrides, removed=None)
+            moved = True
+    if moved:
+        generation += 1
     return replace(
         wanted,
         generation=generation,

@@ -23,6 +23,8 @@ from tests.support.waiting import PATIENCE
 KEY = "test-key"
 HOOK_SECRET = "test-hook"
 START_DEADLINE = 20.0
+DIES_AFTER = "MOORED_DIES_AFTER"
+"""What `dying_agent` reads."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class AgentProcess:
     def log_path(self) -> Path:
         return self.data / "agent.log"
 
-    def start(self, *, wait: bool = True, **environment: str) -> None:
-        """Start the process; with `wait` until it answers that it is healthy."""
+    def start(self, *, wait: bool = True, dies_after: str = "", **environment: str) -> None:
+        """Start the process; with `wait` until it answers that it is healthy. `dies_after`: the call
+        to the Engine that it does not survive (`tests.support.dying_agent`)."""
         self.data.mkdir(parents=True, exist_ok=True)
         values = {
             "PATH": os.environ.get("PATH", ""),
@@ -78,10 +81,14 @@ class AgentProcess:
         }
         if "DOCKER_HOST" in os.environ:
             values.setdefault("DOCKER_HOST", os.environ["DOCKER_HOST"])
+        command = ["reconciler.cli", "run"]
+        if dies_after:
+            values[DIES_AFTER] = dies_after
+            command = ["tests.support.dying_agent"]
         (self.data / "mount").mkdir(exist_ok=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "reconciler.cli", "run"],
+                [sys.executable, "-m", *command],
                 env=values,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -98,6 +105,12 @@ class AgentProcess:
     def kill(self) -> None:
         """kill -9."""
         self._signal(signal.SIGKILL)
+
+    def await_death(self) -> None:
+        """Wait until it has died by itself."""
+        assert self.process is not None
+        assert self.process.wait(60) == -signal.SIGKILL
+        self.process = None
 
     def terminate(self) -> int:
         """SIGTERM, and the exit status."""

@@ -20,6 +20,7 @@ from reconciler.planner import container_spec, hook_specs, network_body, volume_
 from reconciler.planner.graph import image_reference, joined_containers
 from reconciler.planner.images import image_references
 from reconciler.planner.inspected import as_inspected
+from reconciler.planner.lifecycle import STOPPED
 from reconciler.planner.model import Action, ActionKind, DesiredStack, Plan
 from reconciler.planner.specs import ContainerSpec
 from reconciler.planner.startfirst import START_FIRST
@@ -45,6 +46,9 @@ class ModelEngine:
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
     volumes: dict[str, dict[str, Any]] = field(default_factory=dict)
     acknowledged: dict[str, dict[str, str]] = field(default_factory=dict)
+    """As the agent notes it: stops before they are carried out, everything else afterwards."""
+    stop_code: int = 137
+    """How programs end that are stopped: many end with 0 when asked to."""
     log: list[str] = field(default_factory=list)
     """Every step, as `verb:name`."""
     successors: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -96,6 +100,10 @@ class ModelEngine:
         """Carry a plan out, in any order its needs allow. With `steps`, crash after that many
         single steps. Whether everything was done."""
         waiting = {action.id: action for action in plan.actions}
+        before = {container: dict(told) for container, told in self.acknowledged.items()}
+        for action in plan.actions:
+            if STOPPED in action.params.get("acknowledge", {}):
+                self._acknowledge(action)
         self.successors, self.parked = {}, {}
         self.begun = {action.target for action in plan.actions if action.kind is ActionKind.START_CONTAINER}
         ended: set[str] = set()
@@ -124,6 +132,10 @@ class ModelEngine:
                 else:
                     broken.add(chosen)
                     self._put_back(action)
+        for action in plan.actions:
+            if action.id in broken and STOPPED in action.params.get("acknowledge", {}):
+                container = action.params["container"]
+                self.acknowledged[container] = before.get(container, {})
         return not broken
 
     def _acknowledge(self, action: Action) -> None:
@@ -358,12 +370,12 @@ class ModelEngine:
             raise EngineRefused(f"name {name} is in use")
         container["Name"] = f"/{name}"
 
-    def _stop(self, container: dict[str, Any], code: int = 137) -> None:
+    def _stop(self, container: dict[str, Any]) -> None:
         if container["State"]["Status"] in ("running", "paused", "restarting"):
             container["State"] = {
                 **container["State"],
                 "Status": "exited",
-                "ExitCode": code,
+                "ExitCode": self.stop_code,
                 "FinishedAt": self._tick(),
                 "Health": {},
             }

@@ -135,6 +135,7 @@ def _is_settled(engine: ModelEngine, desired: DesiredStack, before: str = "") ->
 def _recover(engine: ModelEngine, desired: DesiredStack, rng: random.Random) -> None:
     """Rounds until nothing is left: a crash may need more than one."""
     for _ in range(ROUNDS):
+        desired = replace(desired, acknowledged_content=engine.acknowledged)
         now = plan(desired, engine.observe(desired))
         if now.empty:
             return
@@ -147,10 +148,18 @@ def _check_names(engine: ModelEngine, desired: DesiredStack) -> None:
         assert "_" not in name and ".replaced" not in name, f"temporary name left: {engine.states()}"
 
 
+def _check_running(engine: ModelEngine, document: dict[str, Any]) -> None:
+    running = {name for name, state in engine.states().items() if state == "running"}
+    for name, service in document["services"].items():
+        if engine.behaviour[name] != DONE:
+            assert sum(1 for each in running if f"-{name}-" in each) == service.get("scale", 1), engine.states()
+
+
 EXAMPLES = int(os.environ.get("MOORED_EXAMPLES", "25"))
 _quick = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _seeds = st.integers(0, 1_000_000).map(random.Random)
 _engines = st.sampled_from([OLD_ENGINE, NEW_ENGINE])
+_stop_codes = st.sampled_from([0, 137])
 
 
 @_quick
@@ -171,11 +180,11 @@ def test_any_change_leaves_nothing_to_do(old: dict[str, Any], new: dict[str, Any
 
 
 @_quick
-@given(_stacks(), _stacks(), _seeds, st.integers(1, 25))
+@given(_stacks(), _stacks(), _seeds, st.integers(1, 25), _stop_codes)
 def test_a_crash_at_any_step_is_repaired(
-    old: dict[str, Any], new: dict[str, Any], rng: random.Random, steps: int
+    old: dict[str, Any], new: dict[str, Any], rng: random.Random, steps: int, stop_code: int
 ) -> None:
-    engine = ModelEngine(OLD_ENGINE, images=dict(IMAGES), behaviour=_behaviour(old))
+    engine = ModelEngine(OLD_ENGINE, images=dict(IMAGES), behaviour=_behaviour(old), stop_code=stop_code)
     _settle(engine, _desired(old), rng)
     desired = _desired(new)
     engine.behaviour = _behaviour(new)
@@ -184,14 +193,15 @@ def test_a_crash_at_any_step_is_repaired(
     _check_names(engine, desired)
     wanted = sum(service.get("scale", 1) for service in new["services"].values())
     assert len(engine.containers) == wanted, engine.states()
+    _check_running(engine, new)
 
 
 @_quick
-@given(_stacks(), _stacks(), _seeds, st.integers(1, 25))
+@given(_stacks(), _stacks(), _seeds, st.integers(1, 25), _stop_codes)
 def test_a_crash_and_a_way_back_is_repaired(
-    old: dict[str, Any], new: dict[str, Any], rng: random.Random, steps: int
+    old: dict[str, Any], new: dict[str, Any], rng: random.Random, steps: int, stop_code: int
 ) -> None:
-    engine = ModelEngine(OLD_ENGINE, images=dict(IMAGES), behaviour=_behaviour(old))
+    engine = ModelEngine(OLD_ENGINE, images=dict(IMAGES), behaviour=_behaviour(old), stop_code=stop_code)
     _settle(engine, _desired(old), rng)
     desired = _desired(new)
     engine.behaviour = _behaviour(new)
@@ -199,10 +209,7 @@ def test_a_crash_and_a_way_back_is_repaired(
     engine.behaviour = _behaviour(old)
     _recover(engine, _desired(old), rng)
     _check_names(engine, _desired(old))
-    running = {name for name, state in engine.states().items() if state == "running"}
-    for name, service in old["services"].items():
-        if engine.behaviour[name] != DONE:
-            assert sum(1 for each in running if f"-{name}-" in each) == service.get("scale", 1), engine.states()
+    _check_running(engine, old)
 
 
 @_quick

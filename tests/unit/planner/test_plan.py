@@ -288,6 +288,17 @@ def test_restart_true_restarts_the_dependent_after_a_recreation() -> None:
     made.deploys()
 
 
+def test_who_shares_the_network_of_a_restarted_dependent_is_restarted_after_it() -> None:
+    text = (
+        "services: {{db: {{image: '{}'}}, web: {{image: 'app:1', depends_on: {{db: {{condition: service_started, "
+        "restart: true}}}}}}, side: {{image: 'app:1', network_mode: 'service:web'}}}}"
+    )
+    made = world(text.format("app:1")).deploys()
+    found = made.wants(text.format("app:2")).plan()
+    assert "restart-container:shop-web-1" in action(found, "restart-container", "shop-side-1").needs
+    made.deploys()
+
+
 def test_a_restart_lost_in_a_crash_is_made_up_for() -> None:
     text = (
         "services: {{web: {{image: 'app:1', depends_on: {{db: {{condition: service_started, restart: "

@@ -142,6 +142,18 @@ async def test_a_removed_stack_stays_away_until_its_own_state_changes(store: Sto
     assert changed.overrides == Overrides(stopped=True) and changed.generation == 3
 
 
+async def test_a_stack_begins_to_leave_and_comes_back_in_one_step_each(store: Store) -> None:
+    """Between two steps a crash would leave it removed for ever, as if a person had done it."""
+    await store.apply_stacks("s", "r", [stack(desired_hash="a")])
+    removed = Overrides(stopped=True, removed=Removal("a"))
+    leaving = await store.set_overrides(KEY, removed, deleting=True)
+    assert leaving is not None and (leaving.overrides, leaving.deleting, leaving.generation) == (removed, True, 2)
+    again = await store.set_overrides(KEY, removed, deleting=True)
+    assert again == leaving
+    (back,) = await store.apply_stacks("s", "r2", [stack(desired_hash="a", revision="r2")])
+    assert (back.overrides, back.deleting, back.generation) == (Overrides(stopped=True), False, 3)
+
+
 async def test_a_pending_recreation_is_kept_until_it_is_done(store: Store) -> None:
     await store.apply_stacks("s", "r", [stack(pending_recreate="r")])
     (kept,) = await store.apply_stacks("s", "r2", [stack(revision="r2")])
