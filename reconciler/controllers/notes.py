@@ -18,7 +18,6 @@ from state.model import JsonObject, Stack
 from state.observed import ObservedContainer, ObservedProject
 from state.store import Store
 
-
 _OPEN = (POST_START, TO_REMOVE)
 
 
@@ -45,14 +44,13 @@ def noted_after(
     noted = {key: dict(values) for key, values in known.items()}
     for container, told in result.acknowledged.items():
         noted.setdefault(container, {}).update(told)
-    after: JsonObject = {
+    after = {
         container: values
         for container, values in forget_open(noted).items()
         if container in result.present or not result.present
     }
-    if result.interrupted:
-        after.update({key: values for key, values in (open_ or {}).items() if key in _OPEN})
-    return after
+    due = {key: values for key, values in (open_ or {}).items() if key in _OPEN} if result.interrupted else {}
+    return {**after, **due}
 
 
 def forget_open(known: JsonObject) -> JsonObject:
