@@ -140,6 +140,7 @@ async def test_a_moved_tag_is_noticed_by_its_digest_and_only_then_pulled(
 ):
     environ = {"DOCKER_CONFIG": str(tmp_path)}
     reference = await registry.push(IMAGE, "moving:1")
+    first = f"{registry.host}/moving@{await registry_digest(engine, parse_reference(reference), environ)}"
     image = await inspect_image(engine, reference)
     assert await is_current(engine, reference, image, environ=environ)
     assert await pull_if_changed(engine, observed, reference, environ=environ, log=log) == ""
@@ -163,6 +164,8 @@ async def test_a_moved_tag_is_noticed_by_its_digest_and_only_then_pulled(
         await engine.call("remove", "DELETE", f"containers/{created['Id']}", params={"force": True})
         await _forget(engine, reference, observed)
         await _forget(engine, other, observed)
+        # The image keeps the name that it was pushed under, though its tag has moved on.
+        await _forget(engine, first, observed)
 
 
 async def test_a_registry_that_is_away_is_a_warning_while_the_image_is_there(engine, observed, log, project_name):
