@@ -72,11 +72,10 @@ if [ $# -eq 0 ]; then
 fi
 
 output=$state/pytest.log
-aside=(tests/unit tests/differential tests/live/sources tests/live/engine)
+aside=(tests/unit tests/differential tests/live/sources tests/live/engine tests/fault)
 run_pytest() { .venv/bin/python -m pytest "$@" 2>&1 | tee "$output"; }
 
-# What computes, waits for Git or looks at single actions, beside what runs whole agents; its output comes
-# when both have ended.
+# Two halves that take about as long, beside each other; the output of one comes when both have ended.
 run_all() {
     local status=0
     .venv/bin/python -m pytest "${aside[@]}" >"$output.aside" 2>&1 &

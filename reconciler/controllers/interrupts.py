@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -13,7 +13,10 @@ from state.model import StackKey
 class Interrupts:
     """One bell for each stack that somebody is busy with."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Callable[[StackKey], bool]) -> None:
+        """`asked` tells whether somebody's request waits for the stack: who rang before there was a
+        bell is not to be missed."""
+        self._asked = asked
         self._bells: dict[StackKey, anyio.Event] = {}
         self._wanted: dict[StackKey, int] = {}
         """How many wait to hold a stack still."""
@@ -47,7 +50,7 @@ class Interrupts:
     def listening(self, key: StackKey) -> Iterator[anyio.Event]:
         """The bell of a stack; set already if somebody wants the stack."""
         bell = self._bells[key] = anyio.Event()
-        if self._stopping or self._wanted.get(key):
+        if self._stopping or self._wanted.get(key) or self._asked(key):
             bell.set()
         try:
             yield bell

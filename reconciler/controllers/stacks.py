@@ -64,7 +64,7 @@ class StackController:
         self._locks: dict[StackKey, anyio.Lock] = {}
         self._known: set[StackKey] = set()
         self._fights = FightWatch()
-        self._interrupts = Interrupts()
+        self._interrupts = Interrupts(asked=lambda key: bool(self._requests.get(key)))
         self._reconciler = StackReconciler(
             store=store,
             contexts=contexts,
