@@ -64,30 +64,33 @@ check() {
     results+=("$(printf '%-20s %s' "$name" "$outcome")")
 }
 
-if [ $# -eq 0 ]; then
-    check "ruff check" .venv/bin/ruff check .
-    check "ruff format" .venv/bin/ruff format --check .
-    check "mypy" .venv/bin/mypy
-    check "import contracts" .venv/bin/lint-imports
-fi
-
 output=$state/pytest.log
-aside=(tests/unit tests/differential tests/live/sources tests/live/engine tests/fault)
+rm -f "$output.aside"
 run_pytest() { .venv/bin/python -m pytest "$@" 2>&1 | tee "$output"; }
 
-# Two halves that take about as long, beside each other; the output of one comes when both have ended.
+# What computes, or waits for Git, beside everything else: the tests with the machine's Docker Engine share
+# an image and come one after the other. The output comes when both have ended.
+aside=(tests/unit tests/differential tests/live/sources)
 run_all() {
     local status=0
-    .venv/bin/python -m pytest "${aside[@]}" >"$output.aside" 2>&1 &
-    beside=$!
     run_pytest --durations=15 "${aside[@]/#/--ignore=}" || status=1
     wait "$beside" || status=1
     beside=
     cat "$output.aside"
     return $status
 }
-rm -f "$output.aside"
-if [ $# -eq 0 ]; then check "pytest" run_all; else check "pytest" run_pytest "$@"; fi
+
+if [ $# -eq 0 ]; then
+    .venv/bin/python -m pytest "${aside[@]}" >"$output.aside" 2>&1 </dev/null &
+    beside=$!
+    check "ruff check" .venv/bin/ruff check .
+    check "ruff format" .venv/bin/ruff format --check .
+    check "mypy" .venv/bin/mypy
+    check "import contracts" .venv/bin/lint-imports
+    check "pytest" run_all
+else
+    check "pytest" run_pytest "$@"
+fi
 
 step "Summary ($((($(date +%s) - started) / 60)) min $((($(date +%s) - started) % 60)) s)"
 for result in "${results[@]}"; do say "$result"; done

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from reconciler.controllers.queue import WorkQueue
 from reconciler.controllers.rendering import SyncRequest
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds after which a sync whose stacks only wait lets the next one begin."""
 
 
