@@ -19,6 +19,8 @@ from reconciler.controllers.rendering import SyncRequest
 
 PATIENCE = 5.0
 """Seconds after which a sync whose stacks only wait lets the next one begin."""
+LOOKS = 5
+"""How often within that time it is looked whether they do."""
 
 
 class Turns:
@@ -76,11 +78,11 @@ class Turns:
         source_id, repository = request.source.id, request.source.repository
 
         async def give_way() -> None:
-            while True:
-                await anyio.sleep(self._patience)
-                if only_waits():
-                    request.gives_way.set()
-                    return
+            quiet = 0
+            while quiet < LOOKS:
+                await anyio.sleep(self._patience / LOOKS)
+                quiet = quiet + 1 if only_waits() else 0
+            request.gives_way.set()
 
         self._deploying[source_id] = self._deploying.get(source_id, 0) + 1
         try:
