@@ -50,7 +50,7 @@ def remove_what_goes(rollout: Rollout) -> None:
                 rollout.remove(container, [LEFTOVER])
     for name, strays in groups.strays.items():
         for container in strays:
-            rollout.remove(container, [Reason("Interrupted", f"replacement of service {name} was never finished")])
+            rollout.remove(container, [_unfinished(name)])
     for service in scene.services.values():
         pre_stop = bool(desired.project.services[service.name].get("pre_stop"))
         for container in service.surplus:
@@ -66,9 +66,13 @@ def remove_what_goes(rollout: Rollout) -> None:
             rollout.remove(container, [Reason("VolumeChanged", "a volume of it is made anew")], pre_stop=pre_stop)
 
 
+def _unfinished(name: str) -> Reason:
+    return Reason("Interrupted", f"replacement of service {name} was never finished")
+
+
 def _why_double(service: ServicePlan, container: ObservedContainer) -> Reason:
     if is_interrupted(container):
-        return Reason("Interrupted", f"replacement of service {service.name} was never finished")
+        return _unfinished(service.name)
     return Reason("Double", f"another container of service {service.name} has number {container.number} too")
 
 

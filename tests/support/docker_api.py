@@ -172,25 +172,19 @@ class DockerApi:
     def _remove_network(self, network_id: str) -> int:
         """Engine 20.10 sometimes counts an endpoint that no longer exists: no call removes such a
         network before the Engine's next start, so this is no test's failure."""
-        deadline = time.monotonic() + 5
-        while True:
-            try:
-                self.call("DELETE", f"/networks/{network_id}")
-                return 1
-            except EngineError as error:
-                if error.status == 404:
-                    return 0
-                if "active endpoints" not in error.message:
-                    return self._remove(f"/networks/{network_id}")
-                if time.monotonic() > deadline:
-                    if self.call("GET", f"/networks/{network_id}")["Containers"]:
-                        raise
-                    warnings.warn(f"left behind: {error.message}", stacklevel=2)
-                    return 0
-            time.sleep(0.1)
+        path = f"/networks/{network_id}"
+        try:
+            return self._remove(path, seconds=5)
+        except EngineError as error:
+            if "active endpoints" not in error.message:
+                return self._remove(path)
+            if self.call("GET", path)["Containers"]:
+                raise
+            warnings.warn(f"left behind: {error.message}", stacklevel=2)
+            return 0
 
-    def _remove(self, path: str, query: dict[str, Any] | None = None) -> int:
-        deadline = time.monotonic() + 30
+    def _remove(self, path: str, query: dict[str, Any] | None = None, *, seconds: float = 30) -> int:
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 self.call("DELETE", path, query)
